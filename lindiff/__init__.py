@@ -4,6 +4,7 @@ The package behind the book. Every name below is documented there with the formu
 """
 
 from lindiff.alignment import align_signs, principal_angles  # `alignment` itself names the module
+from lindiff.chains import chain_limits, projection_chain, sampler_clock
 from lindiff.denoisers import (
     EmpiricalBayes,
     GaussianMixture,
@@ -13,9 +14,9 @@ from lindiff.denoisers import (
     wiener,
 )
 from lindiff.gaussian import Gaussian, kl_divergence, wasserstein2
-from lindiff.laws import compose, draw, law
-from lindiff.power import clock, krylov, power_iteration, subspace_iteration
-from lindiff.samplers import ddim, ddpm, eta, heun, redenoise, sample
+from lindiff.laws import compose, decompose, draw, law
+from lindiff.power import clock, krylov, operator_clock, power_iteration, subspace_iteration
+from lindiff.samplers import ancestral, ddim, ddpm, eta, heun, redenoise, sample
 from lindiff.schedules import from_betas, from_vp, geometric, karras, to_vp
 
 __all__ = [
@@ -24,10 +25,13 @@ __all__ = [
     "GaussianMixture",
     "LinearDenoiser",
     "align_signs",
+    "ancestral",
+    "chain_limits",
     "clock",
     "compose",
     "ddim",
     "ddpm",
+    "decompose",
     "draw",
     "eta",
     "from_betas",
@@ -39,11 +43,14 @@ __all__ = [
     "kl_divergence",
     "krylov",
     "law",
+    "operator_clock",
     "power_iteration",
     "principal_angles",
     "project",
+    "projection_chain",
     "redenoise",
     "sample",
+    "sampler_clock",
     "subspace_iteration",
     "to_vp",
     "wasserstein2",

@@ -164,6 +164,14 @@ class LinearDenoiser:
         """Return the linear part, a symmetric (d, d) matrix: the Jacobian of the denoiser."""
         return (self.model.basis.T * self.gains(sigma)) @ self.model.basis
 
+    def colour(self, white, sigma, function):
+        """Multiply rows `white` (n, d) by a function of the linear part, applied to its gains."""
+        xp = _rows(white, self.model.dim)
+        outside = float(function(0.0))
+        inside = function(self.gains(sigma)) - outside
+        basis, inside = _like(white, xp, self.model.basis, inside)
+        return outside * white + ((white @ basis.T) * inside) @ basis
+
     def __call__(self, y, sigma):
         """Denoise rows `y` (n, d) at noise standard deviation `sigma`."""
         xp = _rows(y, self.model.dim)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lindiff import _check
-from lindiff.samplers import ddim, denoise
+from lindiff.samplers import ddim, denoise, scaled
 
 
 class Law(NamedTuple):
@@ -26,6 +26,21 @@ class Law(NamedTuple):
 
     gain: np.ndarray
     variance: np.ndarray
+
+
+class Contributions(NamedTuple):
+    """Where the variance of the generated law comes from, mode by mode.
+
+    Attributes
+    ----------
+    initial : ndarray, shape (r,)
+        Variance that the initial state left.
+    injected : ndarray, shape (T, r)
+        Variance that the noise injected by each step left.
+    """
+
+    initial: np.ndarray
+    injected: np.ndarray
 
 
 class AffineMap(NamedTuple):
@@ -72,6 +87,50 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
     >>> law(denoiser, [1.0, 0.5, 0.0]).gain.ravel().round(4)
     array([1.    , 0.875 , 0.8077])
     """
+    sigmas, start = _law_arguments(denoiser, sigmas, start)
+    return _mode_law(denoiser.gains, sigmas, step, start)
+
+
+def decompose(denoiser, sigmas, *, step=ddim, start=None):
+    r"""Split the generated variance into what the initial state and each step's noise left.
+
+    .. math:: v_i = \Big(\prod_{t=1}^{T} g_{i,t}\Big)^2 v_{i,T}
+              + \sum_{t=1}^T \Big(\prod_{s<t} g_{i,s}\Big)^2 s_{i,t}^2
+
+    with the gain :math:`g_{i,t}` and the noise :math:`s_{i,t}` of the step from level t to t - 1.
+
+    Parameters
+    ----------
+    denoiser, sigmas, step, start
+        As for :func:`law`, whose last variance is the sum of all contributions.
+
+    Returns
+    -------
+    Contributions
+        ``initial`` (r,) and ``injected`` (T, r), the first row for the first step.
+
+    Raises
+    ------
+    ValueError
+        As :func:`law`.
+
+    Examples
+    --------
+    >>> from lindiff import Gaussian, LinearDenoiser, ancestral
+    >>> denoiser = LinearDenoiser(Gaussian(np.zeros(1), [3.0], np.eye(1)))
+    >>> parts = decompose(denoiser, [1.0, 0.5, 0.0], step=ancestral, start=[4.0])
+    >>> parts.initial, parts.injected.ravel().round(4)
+    (array([2.25]), array([0.5192, 0.2308]))
+    """
+    sigmas, start = _law_arguments(denoiser, sigmas, start)
+    factors, noises = _mode_steps(denoiser.gains, sigmas, step, start.shape)
+    later = np.cumprod(factors[::-1], axis=0)[::-1]  # gain from the start of a step to the end
+    after = np.vstack([later[1:], np.ones_like(start)])
+    return Contributions(later[0] ** 2 * start, (after * noises) ** 2)
+
+
+def _law_arguments(denoiser, sigmas, start):
+    """Check the arguments of a law; the schedule and the initial variance of each mode."""
     sigmas = _check.sigmas(sigmas)
     if not hasattr(denoiser, "gains"):
         raise ValueError(f"denoiser {denoiser} has no gains(sigma); expected a LinearDenoiser")
@@ -85,22 +144,31 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
         fits = False
     if not fits:
         raise ValueError(f"start is {start}; expected variances >= 0, a scalar or shape {modes}")
-    return _mode_law(denoiser.gains, sigmas, step, variance)
+    return sigmas, variance
 
 
-def _mode_law(gains, sigmas, step, start):
-    """Run a step rule on the gains of the modes."""
+def _mode_steps(gains, sigmas, step, modes):
+    """Factor and noise of every step in every mode: the step rule run on ones."""
 
     def denoiser(z, sigma):
         return gains(sigma) * z
 
-    gain, variance = [np.ones_like(start)], [np.array(start)]
+    factors, noises, one = [], [], np.ones(modes)
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
-        one = np.ones_like(start)
         factor, noise = step(one, denoiser(one, sigma), sigma, sigma_next, denoiser)
-        gain.append(factor * gain[-1])
+        factors.append(factor)
+        noises.append(noise(gains(sigma)) if callable(noise) else np.full(modes, noise))
+    return np.array(factors), np.array(noises)
+
+
+def _mode_law(gains, sigmas, step, start):
+    """Gains and variances of the modes at every level."""
+    factors, noises = _mode_steps(gains, sigmas, step, start.shape)
+    variance = [np.array(start)]
+    for factor, noise in zip(factors, noises, strict=True):
         variance.append(factor**2 * variance[-1] + noise**2)
-    return Law(np.array(gain), np.array(variance))
+    gain = np.cumprod(np.vstack([np.ones_like(start), factors]), axis=0)
+    return Law(gain, np.array(variance))
 
 
 def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
@@ -239,7 +307,8 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
         offset = step(shifted, denoise(denoiser, shifted, sigma), sigma, sigma_next, denoiser)[0][0]
         if covariance.any():
             covariance = move(move(covariance)[0].T)[0]
-        covariance = covariance + noise**2 * np.eye(dim)
+        coloured = scaled(noise, np.eye(dim), sigma, denoiser)
+        covariance = covariance + coloured.T @ coloured
     return AffineMap(matrix, offset, covariance)
 
 

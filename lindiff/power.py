@@ -285,3 +285,38 @@ def clock(gains, eigenvalues):
     with np.errstate(invalid="ignore", divide="ignore"):
         k = np.log(gains[..., :1] / gains[..., 1:]) / np.log(lam[0] / lam[1:])
     return np.where(lam[1:] == lam[0], np.nan, k)
+
+
+def operator_clock(a, eigenvalues, basis):
+    r"""Worth of any linear map in power iterations: its :func:`clock` in a given eigenbasis.
+
+    The gains are the Rayleigh quotients :math:`u_i^\top A u_i`. For maps that share the eigenbasis
+    nothing is lost; for others, such as an average of random projections or the Jacobian of a
+    network, this is what the map does on average to each direction, and leaves out what it mixes.
+
+    Parameters
+    ----------
+    a : array, SciPy operator or callable
+        As for :func:`krylov`; it need not be symmetric.
+    eigenvalues : array_like, shape (r,)
+        Positive and descending, at least two.
+    basis : array_like, shape (r, d)
+        Rows are the eigenvectors.
+
+    Returns
+    -------
+    ndarray, shape (r - 1,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a Rayleigh quotient is not positive.
+
+    Examples
+    --------
+    >>> covariance = np.diag([9.0, 4.0, 1.0])
+    >>> operator_clock(covariance @ covariance, [9.0, 4.0, 1.0], np.eye(3))
+    array([2., 2.])
+    """
+    basis = _check.array("basis", basis, 2)
+    return clock((_on_rows(a, basis.shape[1])(basis) * basis).sum(axis=1), eigenvalues)

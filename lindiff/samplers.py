@@ -5,7 +5,9 @@ mean and the standard deviation of the Gaussian transition,
 
 .. math:: x_{t-1} = m(x_t) + s\,\varepsilon_t .
 
-The exact law of a sampler with a linear denoiser is in :mod:`lindiff.laws`.
+Where the standard deviation differs between modes, s is a function of the gain of a mode, and the
+denoiser must be a :class:`~lindiff.denoisers.LinearDenoiser`. The exact law of a sampler with a
+linear denoiser is in :mod:`lindiff.laws`.
 """
 
 from functools import partial
@@ -95,6 +97,27 @@ def ddpm(x, denoised, sigma, sigma_next, denoiser):
     return _stochastic_step(x, denoised, sigma, sigma_next, denoiser, eta=1.0)
 
 
+def ancestral(x, denoised, sigma, sigma_next, denoiser):
+    r"""Exact ancestral step of a Gaussian law: draws :math:`x_{t-1}` given :math:`x_t`.
+
+    The mean is that of :func:`ddpm`. The variance is
+    :math:`\sigma_{t-1}^2(1-\rho)+(1-\rho)^2\sigma_t^2g` in a mode of gain g, with
+    :math:`\rho=\sigma_{t-1}^2/\sigma_t^2`: what :func:`ddpm` has, and the covariance
+    :math:`\sigma_t^2W` of x given :math:`x_t`, which it leaves out. With the Wiener denoiser,
+    started from the noisy law and run to level zero, it draws from the data law in any number
+    of steps.
+
+    Examples
+    --------
+    >>> mean, noise = ancestral(1.0, 0.0, 2.0, 1.0, denoiser=None)
+    >>> round(mean, 4), round(noise(0.0), 4), round(noise(0.5), 4)
+    (0.25, 0.866, 1.3693)
+    """
+    mean, least = ddpm(x, denoised, sigma, sigma_next, denoiser)
+    taken = 1 - (sigma_next / sigma) ** 2
+    return mean, lambda gain: (least**2 + (taken * sigma) ** 2 * gain) ** 0.5
+
+
 def heun(x, denoised, sigma, sigma_next, denoiser):
     """Second-order step for the ODE: Euler, then the trapezoidal rule [Karras et al. 2022, alg. 1].
 
@@ -132,6 +155,15 @@ def denoise(denoiser, x, sigma):
     if not bool(xp.all(xp.isfinite(out))):
         raise ValueError(f"result of the denoiser at sigma {sigma} has nan or inf; expected finite")
     return out
+
+
+def scaled(noise, white, sigma, denoiser):
+    """Give white noise the standard deviation that a step rule asks for."""
+    if not callable(noise):
+        return noise * white
+    if not hasattr(denoiser, "colour"):
+        raise ValueError(f"denoiser is {denoiser}; expected a LinearDenoiser for this step rule")
+    return denoiser.colour(white, sigma, noise)
 
 
 def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
@@ -177,12 +209,12 @@ def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
         denoised = denoise(denoiser, x, sigma)
         yield State(sigma, x, denoised)
         x, noise = step(x, denoised, sigma, sigma_next, denoiser)
-        if noise > 0:
+        if callable(noise) or noise > 0:
             if rng is None:
                 raise ValueError(
                     "rng is None; expected a numpy Generator, for this step adds noise"
                 )
             fresh = xp.asarray(rng.standard_normal(tuple(x.shape)), dtype=x.dtype, device=device(x))
-            x = x + noise * fresh
+            x = x + scaled(noise, fresh, sigma, denoiser)
     last = float(sigmas[-1])
     yield State(last, x, x if last == 0 else denoise(denoiser, x, last))

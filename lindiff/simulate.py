@@ -80,18 +80,42 @@ def sample_alignment(dim, n_samples, spikes, sigma, size, rng):
     >>> round(float(draws.squared_cosine.mean()), 2)  # the limit is 0.7
     0.7
     """
+    values, cosine = sample_overlaps(dim, n_samples, spikes, sigma, size, rng)
+    return Alignment(values, cosine**2)
+
+
+def sample_overlaps(dim, n_samples, spikes, sigma, size, rng):
+    """Draw eigenvalues and *signed* cosines: :func:`sample_alignment` before squaring.
+
+    Parameters, errors and cost as for :func:`sample_alignment`.
+
+    Returns
+    -------
+    eigenvalue : ndarray, shape (size, r)
+        Descending.
+    cosine : ndarray, shape (size, r, r)
+        Entry [s, i, j] is the product of the i-th estimated with the j-th true direction. The sign
+        of a row is arbitrary, that of a product of two entries of a row is not.
+
+    Examples
+    --------
+    >>> _, cosine = sample_overlaps(9, 10**6, [4.0, 1.0], 0.1, 1, np.random.default_rng(0))
+    >>> abs(cosine[0]).round(2)
+    array([[1., 0.],
+           [0., 1.]])
+    """
     lam = _check.eigenvalues("spikes", np.atleast_1d(spikes))
     r = _check.integer("number of spikes", lam.size, 1)
     d, n = _check.integer("dim", dim, r), _check.integer("n_samples", n_samples, r)
     sigma = _check.number("sigma", sigma, 0.0, open_low=True)
     size = _check.integer("size", size, 1)
     scale = np.sqrt(lam / sigma**2 + 1)
-    out = Alignment(np.empty((size, r)), np.empty((size, r, r)))
+    eigenvalue, cosine = np.empty((size, r)), np.empty((size, r, r))
     for s in range(size):
         values, corner = _edge_of_band(d, n, scale, rng)
-        out.eigenvalue[s] = sigma**2 * values / n
-        out.squared_cosine[s] = corner.T**2
-    return out
+        eigenvalue[s] = sigma**2 * values / n
+        cosine[s] = corner.T
+    return eigenvalue, cosine
 
 
 def _edge_of_band(d, n, scale, rng):

@@ -25,6 +25,7 @@ NO_EXAMPLE = {
     "lindiff.data.cache_folder": "differs between machines",
     "lindiff.plots.use_style": "changes global settings",
     "lindiff.samplers.denoise": "a check that samplers and laws share",
+    "lindiff.samplers.scaled": "a step that samplers and laws share",
 }
 
 
