@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check bench cover lab notebooks clean
+.PHONY: help book test check-book check bench train cover lab notebooks clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 	@mkdir -p _build
 	$(BIN)/python -m pytest -q -p no:cacheprovider --benchmark-json=_build/bench.json tests/benchmarks/bench_lindiff.py
 	$(BIN)/python tests/benchmarks/table.py _build/bench.json book/performance.md
+
+train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)
+	$(BIN)/python -m lindiff.deep.recipes mnist photographs
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

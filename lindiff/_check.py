@@ -22,6 +22,14 @@ def array(name, value, ndim, dtype=float):
     return out
 
 
+def holds(condition):
+    """Whether a condition on values holds; true where values cannot be known (torch.func.vmap)."""
+    try:
+        return bool(condition)
+    except RuntimeError:  # what torch raises there; a check must not stop a transformation
+        return True
+
+
 def integer(name, value, low, high=math.inf):
     """Return `value` as an int between `low` and `high` (both included), or raise ValueError."""
     try:

@@ -89,7 +89,7 @@ def _rows(y, dim):
         raise ValueError(f"y has shape {tuple(y.shape)}; expected (n, {dim})")
     if not xp.isdtype(y.dtype, "real floating"):
         raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
-    if not bool(xp.all(xp.isfinite(y))):
+    if not _check.holds(xp.all(xp.isfinite(y))):
         raise ValueError("y contains nan or inf; expected finite values")
     return xp
 

@@ -207,21 +207,28 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng):
     k = _check.integer("k", k, 1, dim)
     block = _check.integer("block", block, 1, dim)
     budget = dim if max_products is None else _check.integer("max_products", max_products, k)
-    apply = _on_rows(a, dim)
-    basis, images, products = np.empty((0, dim)), np.empty((0, dim)), 0
-    fresh = rng.standard_normal((block, dim))
-    while True:
-        fresh = _new_directions(fresh[: budget - products], basis, rng)
-        image = apply(fresh)
-        products += len(fresh)
-        basis, images = np.vstack([basis, fresh]), np.vstack([images, image])
-        values, mix = np.linalg.eigh(_symmetric(basis @ images.T))
-        values, mix = values[::-1][:k], mix[:, ::-1][:, :k].T
+    for values, mix, basis, images in _krylov_spaces(_on_rows(a, dim), k, dim, block, budget, rng):
         residuals = np.linalg.norm(mix @ images - values[:, None] * (mix @ basis), axis=1)
-        done = len(values) == k and residuals.max() <= tol * np.abs(values).max()
-        if done or len(basis) == dim or products >= budget:
-            return EigenPairs(values, mix @ basis, residuals, products)
-        fresh = image
+        if len(values) == k and residuals.max() <= tol * np.abs(values).max():
+            break
+    return EigenPairs(values, mix @ basis, residuals, len(basis))
+
+
+def _krylov_spaces(apply, k, dim, block, budget, rng):
+    """Grow a block Krylov space up to `budget` rows, yielding its leading Ritz pairs.
+
+    Each state is (values, mix, basis, images): the rows ``mix @ basis`` are the Ritz vectors,
+    ``mix @ images`` their images. Every row of `basis` has cost one product.
+    """
+    basis, images, projected = np.empty((0, dim)), np.empty((0, dim)), np.empty((0, 0))
+    image = rng.standard_normal((block, dim))
+    while len(basis) < min(dim, budget):
+        fresh = _new_directions(image[: budget - len(basis)], basis, rng)
+        image = apply(fresh)
+        projected = np.block([[projected, basis @ image.T], [fresh @ images.T, fresh @ image.T]])
+        basis, images = np.vstack([basis, fresh]), np.vstack([images, image])
+        values, mix = np.linalg.eigh(_symmetric(projected))
+        yield values[::-1][:k], mix[:, ::-1][:, :k].T, basis, images
 
 
 def _new_directions(v, basis, rng):

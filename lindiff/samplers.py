@@ -152,7 +152,7 @@ def denoise(denoiser, x, sigma):
     out = denoiser(x, sigma)
     _check.same_shape("result of the denoiser", getattr(out, "shape", ()), x.shape)
     xp = array_namespace(out)
-    if not bool(xp.all(xp.isfinite(out))):
+    if not _check.holds(xp.all(xp.isfinite(out))):
         raise ValueError(f"result of the denoiser at sigma {sigma} has nan or inf; expected finite")
     return out
 

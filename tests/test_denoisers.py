@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
+from torch.func import jvp, vjp, vmap
 
 from lindiff import (
     EmpiricalBayes,
@@ -555,3 +556,24 @@ def test_unchecked_input_is_named_too(case):
     call, message = UNCHECKED[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# torch's own forward mode compiles with what torch itself calls deprecated
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_denoisers_work_under_the_transformations_of_torch(kind, rng):
+    denoiser, y = denoisers(3)[kind], torch.from_numpy(rng.standard_normal((1, 3)))
+
+    def denoise(z):
+        return denoiser(z, 0.6)
+
+    automatic = torch.autograd.functional.jacobian(lambda z: denoise(z[None])[0], y[0])
+    directions = torch.eye(3, dtype=torch.float64)[:, None]
+    _, pull = vjp(denoise, y)
+    rows = vmap(lambda v: pull(v)[0])(directions)[:, 0]
+    columns = vmap(lambda v: jvp(denoise, (y,), (v,))[1])(directions)[:, 0]
+    torch.testing.assert_close(rows, automatic, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(columns.T, automatic, rtol=1e-10, atol=1e-12)
+    many = torch.from_numpy(rng.standard_normal((4, 3)))
+    mapped = vmap(lambda z: denoise(z[None])[0])(many)
+    torch.testing.assert_close(mapped, denoise(many), rtol=1e-10, atol=1e-12)

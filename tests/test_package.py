@@ -7,6 +7,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,16 @@ import lindiff
 
 FOLDER = Path(lindiff.__file__).parent
 MODULES = [
-    f"lindiff.{module.name}"
-    for module in pkgutil.iter_modules(lindiff.__path__)
-    if not module.name.startswith("_")
+    module.name
+    for module in pkgutil.walk_packages(lindiff.__path__, "lindiff.")
+    if not module.name.rpartition(".")[2].startswith("_")
 ]
 # Public names without an example, each with its reason. Records are shown by what returns them.
 NO_EXAMPLE = {
     "lindiff.data.mnist_full": "needs the network",
     "lindiff.data.cache_folder": "differs between machines",
     "lindiff.plots.use_style": "changes global settings",
+    "lindiff.deep.recipes.main": "the command behind `make train`",
     "lindiff.samplers.denoise": "a check that samplers and laws share",
     "lindiff.samplers.scaled": "a step that samplers and laws share",
 }
@@ -48,8 +50,18 @@ def test_the_import_loads_neither_torch_nor_matplotlib_nor_any_data_package():
         )
     )
     assert "numpy" in loaded
-    unwanted = {"torch", "matplotlib", "pandas"}
-    unwanted |= {"sklearn", "skimage", "mlxtend", "pooch", "requests"}
+    unwanted = {
+        "torch",
+        "accelerate",
+        "safetensors",
+        "tqdm",
+        "matplotlib",
+        "sklearn",
+        "mlxtend",
+        "pooch",
+        "requests",
+        "pandas",
+    }
     assert loaded & unwanted == set()
 
 
@@ -73,9 +85,8 @@ def test_everything_in_all_exists_and_is_sorted():
 
 def test_no_public_function_hides_a_module():
     for module in MODULES:
-        name = module.removeprefix("lindiff.")
         importlib.import_module(module)
-        assert inspect.ismodule(getattr(lindiff, name)), name
+        assert inspect.ismodule(attrgetter(module.removeprefix("lindiff."))(lindiff)), module
 
 
 def public():
@@ -138,23 +149,49 @@ FLOORS = [
 ]
 
 
+# The same inside `deep`.
+DEEP_FLOORS = [
+    {"_convolution", "_files", "_graph", "_svd", "networks"},
+    {"differences", "jacobian", "pretrained"},
+    {"training"},
+    {"recipes"},
+]
+
+
+def imported(path):
+    """Names that a module imports, each split at its dots."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}".split(".") for alias in node.names)
+
+
+def up_to(floors, name):
+    """Names on the floor of `name` and below it."""
+    (floor,) = [i for i, names in enumerate(floors) if name in names]
+    return set().union(*floors[: floor + 1])
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_imports_only_point_down(path):
     if path.stem == "__init__":
         return
-    (floor,) = [i for i, names in enumerate(FLOORS) if path.stem in names]
-    below = set().union(*FLOORS[: floor + 1])
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            assert parts[0] != "torch"
-            if parts[0] == "lindiff":
-                assert parts[1] in below, f"{path.stem} imports {name}"
+    for parts in imported(path):
+        assert parts[0] not in ("torch", "accelerate", "safetensors")
+        if parts[0] == "lindiff":
+            assert parts[1] in up_to(FLOORS, path.stem), f"{path.stem} imports {parts}"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("deep/*.py")), ids=lambda path: path.stem)
+def test_imports_inside_deep_only_point_down(path):
+    if path.stem == "__init__":
+        return
+    for parts in imported(path):
+        if parts[:2] == ["lindiff", "deep"]:
+            assert parts[2] in up_to(DEEP_FLOORS, path.stem), f"{path.stem} imports {parts}"
+        elif parts[0] == "lindiff":
+            assert parts[1] in up_to(FLOORS, "deep"), f"{path.stem} imports {parts}"
 
 
 def test_nothing_draws_from_a_global_generator():

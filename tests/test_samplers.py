@@ -437,3 +437,9 @@ def test_ddpm_keeps_the_square_of_the_ratio_also_on_coarse_steps():
 def test_a_denoiser_that_returns_nan_is_reported():
     with pytest.raises(ValueError, match="result of the denoiser"):
         run(lambda y, sigma: np.nan * y, Y)
+
+
+def test_a_sampler_can_be_mapped_over_by_torch(y):
+    rows = torch.from_numpy(y)
+    ends = torch.func.vmap(lambda one: run(DENOISERS["linear"], one[None])[-1].x[0])(rows)
+    torch.testing.assert_close(ends, run(DENOISERS["linear"], rows)[-1].x, rtol=1e-10, atol=1e-12)

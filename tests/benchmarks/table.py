@@ -33,13 +33,16 @@ def rows(results):
             if peer["share"] < 1:
                 name += f" ({peer['share']:.0%} of it, scaled)"
             seconds = duration(peer["seconds"])
-            yield f"| {info['work']} | {name} | {peer['ratio']:.0f} × | {mine} | {seconds} |"
+            ratio = f"{peer['ratio']:.1f}" if peer["ratio"] < 10 else f"{peer['ratio']:.0f}"
+            yield f"| {info['work']} | {name} | {ratio} × | {mine} | {seconds} |"
 
 
 def table(results):
     """The table and the line that says where it was made."""
     head = "| work | peer | ratio | ours | its time |\n|---|---|---|---|---|"
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("numpy", "scipy", "scikit-learn", "torch")
+    )
     made = (
         f"Medians of interleaved rounds, one BLAS thread, {platform.machine()}, "
         f"Python {platform.python_version()}, {packages}; command `make bench`."

@@ -1,0 +1,1 @@
+"""Deep denoisers: networks, their training, checkpoints that come along, and their Jacobians."""

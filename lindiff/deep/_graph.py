@@ -1,0 +1,143 @@
+"""Calls of a user's denoiser that leave it as it was, and the graph of one such call."""
+
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+
+from lindiff import _check
+from lindiff.deep._convolution import Convolutions
+
+torch = _check.optional("torch", "deep")
+attention = _check.optional("torch.nn.attention", "deep")
+nn = torch.nn
+OFFER = (
+    "lindiff.deep.differences.finite_difference(denoiser, y, sigma, v) "
+    "approximates J v without a derivative"
+)
+# What torch says when a derivative is missing; any other error is the denoiser's own.
+_NO_DERIVATIVE = ("numpy()", "differentiat", "double backward", "not implemented")
+
+
+def image(y):
+    """Check one image and return it detached, outside of any graph."""
+    if not isinstance(y, torch.Tensor) or y.dtype not in (torch.float32, torch.float64):
+        kind = y.dtype if isinstance(y, torch.Tensor) else type(y).__name__
+        raise ValueError(f"y is {kind}; expected a torch tensor of float32 or float64")
+    if y.ndim > 3:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}; expected one image without a batch dimension: pass y[0]"
+        )
+    if y.ndim == 0 or y.numel() == 0:
+        raise ValueError(f"y has shape {tuple(y.shape)}; expected one image, such as (c, h, w)")
+    if not bool(y.isfinite().all()):
+        raise ValueError("y contains nan or inf; expected finite values")
+    return y.detach()
+
+
+def batch(v, y):
+    """Check vectors for `y`, and return them as a batch of images and the way back to their form.
+
+    Torch comes back as torch, anything else as float64 NumPy; images as images, rows as rows.
+    """
+    is_torch = isinstance(v, torch.Tensor)
+    v = v.detach() if is_torch else torch.from_numpy(_check.array("v", v, np.ndim(v)).copy())
+    form, single, dim = tuple(v.shape), tuple(y.shape), y.numel()
+    if form not in (single, (dim,)) and (form[1:] not in (single, (dim,)) or form[0] == 0):
+        raise ValueError(
+            f"v has shape {form}; expected {single}, or rows ({dim},), or k >= 1 of either"
+        )
+    if not bool(v.isfinite().all()):
+        raise ValueError("v contains nan or inf; expected finite values")
+
+    def back(out):
+        out = out.reshape(form)
+        return out if is_torch else out.double().cpu().numpy()
+
+    return v.to(y).reshape(-1, *single), back
+
+
+def _changes_in_training(module):
+    """Whether a module is random, or rewrites its buffers, because it is in training mode."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        active = module.p > 0
+    elif isinstance(module, nn.MultiheadAttention):
+        active = module.dropout > 0
+    else:
+        active = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+    return module.training and active
+
+
+@contextmanager
+def _refusing_training_mode():
+    """Stop before a module that training mode would change, wherever the denoiser keeps it."""
+    thread = threading.get_ident()
+
+    def refuse(module, _):
+        if threading.get_ident() == thread and _changes_in_training(module):
+            raise ValueError(
+                f"the denoiser runs {type(module).__name__} in training mode; "
+                "expected evaluation mode: call model.eval() first"
+            )
+
+    handle = nn.modules.module.register_module_forward_pre_hook(refuse)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def offering_finite_differences():
+    """Turn torch's errors about missing derivatives into one that shows a way out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _NO_DERIVATIVE):
+            raise
+        raise ValueError(f"the denoiser is not differentiable ({error}); {OFFER}") from error
+
+
+def call(denoiser, y, sigma):
+    """Call the denoiser on a batch and check what it returns."""
+    # The fused kernels of attention have no second derivative.
+    with _refusing_training_mode(), attention.sdpa_kernel(attention.SDPBackend.MATH):
+        out = denoiser(y, sigma)
+    if not isinstance(out, torch.Tensor) or out.shape != y.shape:
+        kind = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+        raise ValueError(f"the denoiser returned {kind}; expected a tensor {tuple(y.shape)}")
+    if out.dtype != y.dtype:
+        raise ValueError(f"the denoiser returned {out.dtype} for {y.dtype}; {OFFER}")
+    if not bool(out.isfinite().all()):
+        raise ValueError("the denoiser returned a value that is not finite")
+    return out
+
+
+def trace(denoiser, y, sigma):
+    """Return the graph of one call on the image `y`, as (leaf, result), and one product with J.T.
+
+    The product is a pair (u, J.T u) for a random u.
+    """
+    u = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = y[None].clone().requires_grad_()
+        with offering_finite_differences(), Convolutions():
+            out = call(denoiser, leaf, sigma)
+        pulled = None
+        if out.requires_grad:
+            (pulled,) = torch.autograd.grad(
+                out, leaf, u[None], retain_graph=True, allow_unused=True
+            )
+    if pulled is None:
+        raise ValueError(
+            "the denoiser's output does not depend on y in torch's graph "
+            f"(detach, no_grad, NumPy inside, or a constant); {OFFER}"
+        )
+    with torch.no_grad():
+        again = call(denoiser, y[None].clone(), sigma)
+        if (again - out).norm() > 1e-3 * out.norm():
+            raise ValueError(
+                "the denoiser gave two results for the same y; expected a function: "
+                "call model.eval(), or fix what it draws"
+            )
+    return (leaf, out), (u, pulled[0].detach())

@@ -1,0 +1,36 @@
+"""Leading singular triplets of an operator that is known by its products."""
+
+import numpy as np
+
+from lindiff.power import _krylov_spaces
+
+
+def leading(jv, vj, dim, k, *, block, tol, floor, budget, rng):
+    """Return (values, left, right, residuals, products) by block Krylov on J.T J.
+
+    `jv` and `vj` map rows (n, d) to rows; `floor` is the rounding of a product, relative to the
+    largest value; `budget` counts pairs of products.
+    """
+    images_left = []
+
+    def gram(rows):
+        images_left.append(jv(rows))
+        return vj(images_left[-1])
+
+    for square, mix, basis, images in _krylov_spaces(gram, k, dim, block, budget, rng):
+        values = np.sqrt(np.maximum(square, 0))
+        gaps = np.linalg.norm(mix @ images - square[:, None] * (mix @ basis), axis=1)
+        # |J.T left - value right| is gap / value; squares do not resolve values near the floor
+        enough = values[0] * np.maximum(tol * values, floor * values[0])
+        if len(mix) == k and (gaps <= enough).all():
+            break
+    # J maps the Ritz vectors to orthogonal rows; their SVD is accurate where squares are not.
+    turn, values, left = np.linalg.svd(mix @ np.vstack(images_left), full_matrices=False)
+    mix, products = turn.T @ mix, 2 * len(basis)
+    right, pulled = mix @ basis, mix @ images
+    tiny = tol * values <= floor * values[0]
+    pulled[~tiny] /= values[~tiny, None]
+    if tiny.any():
+        pulled[tiny] = vj(left[tiny])
+        products += int(tiny.sum())
+    return values, left, right, np.linalg.norm(pulled - values[:, None] * right, axis=1), products

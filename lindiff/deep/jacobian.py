@@ -1,0 +1,306 @@
+r"""Jacobians of denoisers without the matrix: products, singular vectors, trace, asymmetry.
+
+For the best denoiser :math:`J = \partial_y D_\sigma(y) = \mathrm{Cov}[x|y]/\sigma^2` is symmetric
+and positive semi-definite [Miyasawa 1961]. A network's is neither, so both :math:`J` and
+:math:`J^\top` are needed. One graph of one image gives :math:`J^\top v` by a backward pass; that
+is linear in v, and a backward pass through it is its adjoint, :math:`Jv`, exact as well.
+"""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse.linalg
+
+from lindiff import _check
+from lindiff.deep import _graph, _svd
+from lindiff.power import krylov
+
+torch = _check.optional("torch", "deep")
+
+
+class SingularTriplets(NamedTuple):
+    """Leading singular values and vectors with their certificate, float64 NumPy arrays.
+
+    Attributes
+    ----------
+    values : ndarray, shape (k,)
+        Descending.
+    left, right : ndarray, shape (k, d)
+        Orthonormal rows, each the size of the flattened image: ``J right = values * left``.
+    residuals : ndarray, shape (k,)
+        Norms of ``J.T left - values * right``: a singular value lies within this distance of
+        each value. In a cluster closer than that only the span of the vectors is determined.
+    products : int
+        Number of products with J or its transpose.
+    """
+
+    values: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    residuals: np.ndarray
+    products: int
+
+
+class Estimate(NamedTuple):
+    """A number and its standard error, which is 0 for one computed exactly."""
+
+    value: float
+    standard_error: float
+
+
+class Jacobian:
+    r"""Jacobian of a denoiser at one image, as an operator.
+
+    It describes the denoiser at the moment it is made; after a change of the weights, make it anew.
+    The denoiser is not touched: no gradient is stored in it, no mode or buffer of it changes.
+
+    Parameters
+    ----------
+    denoiser : callable
+        ``denoiser(y, sigma)``, differentiable by torch, on batches; it is called with a batch of
+        one. Networks must be in evaluation mode.
+    y : torch.Tensor, shape (\*shape)
+        One image, such as (c, h, w), or one vector (d,), without a batch dimension; float32 or
+        float64.
+    sigma : float
+        Noise standard deviation, positive.
+    chunk : int
+        Vectors per pass; bounds memory.
+
+    Attributes
+    ----------
+    denoised : torch.Tensor, shape (\*shape)
+        ``denoiser(y, sigma)``.
+    dim : int
+        Number of pixels d.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit, or the denoiser is random, in training mode, not
+        differentiable (the message then names
+        :func:`~lindiff.deep.differences.finite_difference`) or not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> jacobian = Jacobian(lambda y, sigma: y**2 / 2, torch.tensor([1.0, 3.0, 2.0]), sigma=0.5)
+    >>> jacobian.jv(torch.tensor([1.0, 1.0, 0.0]))
+    tensor([1., 3., 0.])
+    >>> jacobian.svd(2, rng=np.random.default_rng(0)).values.round(4)
+    array([3., 2.])
+    """
+
+    def __init__(self, denoiser, y, sigma, *, chunk=16):
+        self._y = _graph.image(y)
+        self._chunk = _check.integer("chunk", chunk, 1)
+        sigma = _check.number("sigma", sigma, 0.0, open_low=True)
+        self._graph, self._pair = _graph.trace(denoiser, self._y, sigma)
+        self.denoised, self.dim = self._graph[1][0].detach(), self._y.numel()
+
+    @cached_property
+    def _adjoint(self):
+        """A cotangent, and the graph of the backward pass, which is linear in it."""
+        leaf, out = self._graph
+        with torch.inference_mode(False), torch.enable_grad():
+            cotangent = torch.zeros_like(out, requires_grad=True)
+            (pulled,) = torch.autograd.grad(out, leaf, cotangent, create_graph=True)
+            # Adding nothing keeps the two connected where the derivative is a constant zero.
+            graph = cotangent, pulled + 0 * cotangent
+        # Where the denoiser has a backward pass of its own, torch may lose it without a word.
+        u, w = self._pair
+        if abs((u * self._blocks(graph, w)).sum() - (w * w).sum()) > 1e-2 * (w * w).sum():
+            raise ValueError(f"the denoiser has no second derivative in torch; {_graph.OFFER}")
+        return graph
+
+    def _blocks(self, graph, v):
+        """Backward passes through a graph (input, output), a chunk of vectors at a time."""
+        into, out = graph
+        v, back = _graph.batch(v, self._y)
+
+        def once(u):
+            return torch.autograd.grad(out, into, u[None], retain_graph=True)[0][0]
+
+        done = []
+        with _graph.offering_finite_differences():
+            for part in v.split(self._chunk):
+                alone = len(part) == 1  # a plain pass is then cheaper
+                done.append(once(part[0])[None] if alone else torch.func.vmap(once)(part))
+        result = torch.cat(done)
+        if not bool(result.isfinite().all()):
+            raise ValueError("a product with the Jacobian is not finite: the derivative is not")
+        return back(result)
+
+    def jv(self, v):
+        r"""Products :math:`Jv`, exact.
+
+        Parameters
+        ----------
+        v : torch.Tensor or array_like, shape (\*shape) or (k, \*shape), or rows (d,) or (k, d)
+            Vectors; rows of length d are read as flattened images.
+
+        Returns
+        -------
+        torch.Tensor or ndarray
+            Of the same shape; float64 NumPy if `v` is not a tensor.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a value is not finite, or the denoiser has no second
+            derivative.
+        """
+        with _graph.offering_finite_differences():
+            graph = self._adjoint
+        return self._blocks(graph, v)
+
+    def vj(self, v):
+        r"""Products :math:`J^\top v`; about half the cost of :meth:`jv`, same form and errors."""
+        return self._blocks(self._graph, v)
+
+    def symmetric(self, v):
+        r"""Products :math:`\frac12(J+J^\top)v`, same form and errors as :meth:`jv`."""
+        return (self.jv(v) + self.vj(v)) / 2
+
+    def _krylov(self, k, tol, block, max_products):
+        """Check what both decompositions take; the budget becomes one of pairs of products."""
+        k, tol = _check.integer("k", k, 1, self.dim), _check.number("tol", tol, 0.0)
+        if block is None:
+            # Large blocks suit small images. Never 1: that can miss one of two close values.
+            block = min(k + 1, 4 if self.dim <= 1024 else 2, self.dim)
+        if max_products is None:
+            max_products = 2 * self.dim
+        return {
+            "k": k,
+            "tol": tol,
+            "block": _check.integer("block", block, 1, self.dim),
+            "budget": _check.integer("max_products", max_products, 2 * k) // 2,
+            "floor": 100 * torch.finfo(self._y.dtype).eps,
+        }
+
+    def svd(self, k, *, tol=1e-3, block=None, max_products=None, rng):
+        r"""Leading singular triplets by block Krylov on :math:`J^\top J`.
+
+        Singular values of denoisers cluster near 1. There power iteration stalls, for its error
+        falls with the gap; that of a Krylov space falls with the root of the gap.
+
+        Parameters
+        ----------
+        k : int
+            Number of triplets.
+        tol : float
+            Stop when all residuals are below `tol` times the largest value, or as small as
+            rounding allows (about 1e-5 in float32). A value is then right to about tol squared.
+        block : int, optional
+            Vectors multiplied at a time, by default 2, or 4 for many triplets of small images.
+        max_products : int, optional
+            Budget of products with J or its transpose, at least 2k; by default that of the whole
+            space. The residuals tell what it reached.
+        rng : numpy.random.Generator
+            For the starting block.
+
+        Returns
+        -------
+        SingularTriplets
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of its range.
+        """
+        plan = self._krylov(k, tol, block, max_products)
+        rng = _check.generator(rng)
+        return SingularTriplets(*_svd.leading(self.jv, self.vj, self.dim, rng=rng, **plan))
+
+    def eigh(self, k, *, tol=1e-3, block=None, max_products=None, rng):
+        r"""Leading (largest) eigenpairs of the symmetric part :math:`\frac12(J+J^\top)`.
+
+        Parameters, errors and method as for :meth:`svd`; residuals are those of the symmetric part.
+
+        Returns
+        -------
+        lindiff.power.EigenPairs
+            Float64 NumPy arrays; `products` counts those with J and with its transpose.
+        """
+        plan = self._krylov(k, tol, block, max_products)
+        pairs = krylov(
+            self.symmetric,
+            plan["k"],
+            dim=self.dim,
+            block=plan["block"],
+            tol=max(plan["tol"], plan["floor"]),
+            max_products=plan["budget"],
+            rng=rng,
+        )
+        return pairs._replace(products=2 * pairs.products)
+
+    def _probes(self, n_probes, rng):
+        """Rows of random signs."""
+        n_probes = _check.integer("n_probes", n_probes, 2)
+        return _check.generator(rng).choice([-1.0, 1.0], size=(n_probes, self.dim))
+
+    def trace(self, n_probes=None, rng=None):
+        r"""Trace of J: exact from d products, or Hutchinson's mean of :math:`z^\top J^\top z`.
+
+        Parameters
+        ----------
+        n_probes : int, optional
+            Number of random sign vectors z, at least 2; without it the trace is exact.
+        rng : numpy.random.Generator, optional
+            For the probes.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        ValueError
+            If `n_probes` is below 2 or comes without `rng`.
+        """
+        if n_probes is None:
+            return Estimate(float(np.trace(self.dense())), 0.0)
+        probes = self._probes(n_probes, rng)
+        terms = (probes * self.vj(probes)).sum(axis=1)
+        return Estimate(float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(terms.size)))
+
+    def asymmetry(self, n_probes=None, rng=None):
+        r"""Asymmetry :math:`\|J-J^\top\|_F/\|J\|_F`: 0 if symmetric, 2 if antisymmetric.
+
+        A matrix of independent entries has :math:`\sqrt2`. Exact from d products, or from the
+        ratio of :math:`|Jz-J^\top z|^2` and :math:`|Jz|^2` over random signs z; the standard
+        error is then that of the delta method, and the value of a zero Jacobian is nan.
+
+        Parameters, result and errors as for :meth:`trace`.
+        """
+        if n_probes is None:
+            j = self.dense()
+            size = np.linalg.norm(j)
+            return Estimate(float(np.linalg.norm(j - j.T) / size) if size else np.nan, 0.0)
+        probes = self._probes(n_probes, rng)
+        forward, backward = self.jv(probes), self.vj(probes)
+        skew = ((forward - backward) ** 2).sum(axis=1)
+        size = ((forward**2).sum(axis=1) + (backward**2).sum(axis=1)) / 2
+        if not size.any():
+            return Estimate(np.nan, np.nan)
+        square = skew.mean() / size.mean()
+        error = (skew - square * size).std(ddof=1) / np.sqrt(skew.size) / size.mean()
+        return Estimate(
+            float(np.sqrt(square)), float(error / (2 * np.sqrt(square)) if square else 0)
+        )
+
+    def dense(self):
+        """The whole matrix J, ndarray (d, d) of float64, from d products with the transpose."""
+        return self.vj(np.eye(self.dim))
+
+    def linear_operator(self):
+        """J as a SciPy ``LinearOperator`` on flattened images, float64."""
+        return scipy.sparse.linalg.LinearOperator(
+            (self.dim, self.dim),
+            dtype=np.float64,
+            matvec=lambda v: self.jv(v.ravel()),
+            rmatvec=lambda v: self.vj(v.ravel()),
+            matmat=lambda v: self.jv(v.T).T,
+            rmatmat=lambda v: self.vj(v.T).T,
+        )

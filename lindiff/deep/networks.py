@@ -1,0 +1,285 @@
+r"""Networks that denoise: a small U-Net with the preconditioning of Karras et al. [2022].
+
+A network is a denoiser: called as ``network(y, sigma)`` on images ``(n, c, h, w)`` it returns their
+estimate of the clean images. It works under ``torch.func`` (vjp, jvp, vmap, and their compositions)
+and is infinitely differentiable.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+import numpy as np
+
+from lindiff import _check
+
+torch = _check.optional("torch", "deep")
+nn = torch.nn
+_GROUPS, _FREQUENCIES = 8, 16
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that fixes the form of a :class:`UNet`; numbers only, so that JSON can hold it.
+
+    Parameters
+    ----------
+    channels : int
+        1 for grey images, 3 for colour.
+    mean, sigma_data : float
+        Mean and standard deviation of the data's values, over all pixels and images.
+    width : int
+        Features at half resolution; a multiple of 16.
+    deep_width : int
+        Features at a quarter of the resolution; a multiple of 16.
+    blocks : int
+        Residual blocks on each side at half resolution.
+    deep_blocks : int
+        Residual blocks at a quarter of the resolution.
+    coordinates : int
+        2 to let the network see the position of each pixel (centred objects), 0 for images
+        whose statistics are the same everywhere.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
+
+    Examples
+    --------
+    >>> Config(channels=3).width
+    48
+    """
+
+    channels: int = 1
+    mean: float = 0.0
+    sigma_data: float = 1.0
+    width: int = 48
+    deep_width: int = 96
+    blocks: int = 2
+    deep_blocks: int = 3
+    coordinates: int = 0
+
+    def __post_init__(self):
+        for name in ("channels", "width", "deep_width", "blocks", "deep_blocks"):
+            object.__setattr__(self, name, _check.integer(name, getattr(self, name), 1))
+        for name in ("width", "deep_width"):
+            if getattr(self, name) % (2 * _GROUPS):  # a group of one feature may have one value
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; expected a multiple of {2 * _GROUPS}"
+                )
+        if self.coordinates not in (0, 2):
+            raise ValueError(f"coordinates is {self.coordinates}; expected 0 or 2")
+        object.__setattr__(self, "mean", _check.number("mean", self.mean, -math.inf))
+        sigma_data = _check.number("sigma_data", self.sigma_data, 0.0, open_low=True)
+        object.__setattr__(self, "sigma_data", sigma_data)
+
+    def to_dict(self):
+        """Return the numbers as a dict; ``Config(**dict)`` is the way back."""
+        return asdict(self)
+
+
+class _Block(nn.Module):
+    """Residual block; the noise level scales and shifts the features between its convolutions."""
+
+    def __init__(self, width, embedding):
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(_GROUPS, width), nn.GroupNorm(_GROUPS, width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.modulation = nn.Linear(embedding, 2 * width)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x, embedding):
+        hidden = self.conv1(nn.functional.silu(self.norm1(x)))
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+        hidden = self.norm2(hidden) * (1 + scale) + shift
+        return x + self.conv2(nn.functional.silu(hidden))
+
+
+class UNet(nn.Module):
+    r"""Denoiser :math:`D(y)=\mu+c_{skip}(y-\mu)+c_{out}F(c_{in}(y-\mu),\log\sigma/4)`.
+
+    The coefficients are those of Karras et al. [2022, table 1] for data of standard deviation
+    :math:`\sigma_d`: :math:`c_{skip}=\sigma_d^2/(\sigma^2+\sigma_d^2)`,
+    :math:`c_{out}=\sigma\sigma_d/\sqrt{\sigma^2+\sigma_d^2}`,
+    :math:`c_{in}=1/\sqrt{\sigma^2+\sigma_d^2}`. F is a U-Net on 2 × 2 patches, of two resolutions;
+    its last layer starts at zero: an untrained network is the Wiener denoiser of white data.
+
+    Parameters
+    ----------
+    config : Config
+
+    Examples
+    --------
+    >>> network = UNet(Config(width=16, deep_width=16))
+    >>> network(torch.ones(1, 1, 8, 8), sigma=1.0)[0, 0, 0, :3].detach()  # untrained: half of it
+    tensor([0.5000, 0.5000, 0.5000])
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        c, wide, deep = config.channels, config.width, config.deep_width
+        size = 2 * deep
+        self.register_buffer(
+            "frequencies", torch.logspace(-1, 1, _FREQUENCIES) * math.pi, persistent=False
+        )
+        self.embed = nn.Sequential(
+            nn.Linear(2 * _FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
+        )
+        self.head = nn.Conv2d(4 * c + config.coordinates, wide, 3, padding=1)
+        self.before = nn.ModuleList(_Block(wide, size) for _ in range(config.blocks))
+        self.down = nn.Conv2d(4 * wide, deep, 1)
+        self.middle = nn.ModuleList(_Block(deep, size) for _ in range(config.deep_blocks))
+        self.up = nn.Conv2d(deep, 4 * wide, 1)
+        self.merge = nn.Conv2d(2 * wide, wide, 1)
+        self.after = nn.ModuleList(_Block(wide, size) for _ in range(config.blocks))
+        self.norm = nn.GroupNorm(_GROUPS, wide)
+        self.tail = nn.Conv2d(wide, 4 * c, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, y, sigma):
+        """Denoise images `y` (n, c, h, w) at standard deviation `sigma` > 0 (a number or (n,))."""
+        expected = f"(n, {self.config.channels}, h, w) with h and w divisible by 4"
+        if not isinstance(y, torch.Tensor):
+            raise ValueError(f"y is a {type(y).__name__}; expected a torch tensor {expected}")
+        shape = tuple(y.shape)
+        if y.ndim != 4 or shape[1] != self.config.channels or shape[2] % 4 or shape[3] % 4:
+            raise ValueError(f"y has shape {shape}; expected {expected}")
+        if not y.is_floating_point():
+            raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
+        mean, sigma_data = self.config.mean, self.config.sigma_data
+        return _precondition(self._correction, mean, sigma_data, y, sigma)
+
+    def _correction(self, x, noise):
+        """F: everything that is learnt; `x` (n, c, h, w) of unit variance, `noise` (n,)."""
+        angles = noise[:, None] * self.frequencies
+        embedding = self.embed(torch.cat([angles.cos(), angles.sin()], dim=1))
+        x = nn.functional.pixel_unshuffle(x, 2)
+        if self.config.coordinates:
+            x = torch.cat([x, _coordinates(x)], dim=1)
+        x = self.head(x)
+        for block in self.before:
+            x = block(x, embedding)
+        deep = self.down(nn.functional.pixel_unshuffle(x, 2))
+        for block in self.middle:
+            deep = block(deep, embedding)
+        risen = nn.functional.pixel_shuffle(self.up(deep), 2)
+        x = self.merge(torch.cat([x, risen], dim=1))
+        for block in self.after:
+            x = block(x, embedding)
+        return nn.functional.pixel_shuffle(self.tail(nn.functional.silu(self.norm(x))), 2)
+
+
+def precondition(network, *, mean=0.0, sigma_data=1.0):
+    r"""Turn any network into a denoiser, as :class:`UNet` does with its own.
+
+    Parameters
+    ----------
+    network : callable
+        ``network(x, noise)`` of the shape of `x`, images (n, c, h, w) of about unit variance;
+        `noise` is (n,), :math:`\log\sigma/4`.
+    mean, sigma_data : float
+        Mean and standard deviation of the data's values.
+
+    Returns
+    -------
+    callable
+        A denoiser ``(y, sigma)`` on tensors (n, c, h, w).
+
+    Raises
+    ------
+    ValueError
+        If `mean` or `sigma_data` is out of its range.
+
+    Examples
+    --------
+    >>> denoiser = precondition(lambda x, noise: 0 * x, sigma_data=2.0)
+    >>> denoiser(torch.ones(1, 1, 1, 1), sigma=1.0).flatten()  # the Wiener filter of white data
+    tensor([0.8000])
+    """
+    mean = _check.number("mean", mean, -math.inf)
+    sigma_data = _check.number("sigma_data", sigma_data, 0.0, open_low=True)
+    return partial(_precondition, network, mean, sigma_data)
+
+
+def _precondition(network, mean, sigma_data, y, sigma):
+    sigma = _noise_levels(sigma, y)
+    total = (sigma**2 + sigma_data**2).sqrt()
+    skip, out = (sigma_data / total) ** 2, sigma * sigma_data / total
+    correction = network((y - mean) / total, sigma[:, 0, 0, 0].log() / 4)
+    return mean + skip * (y - mean) + out * correction
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A denoiser of images as one of rows (n, d): for `lindiff.sample` and `lindiff.power`.
+
+    NumPy rows are denoised without gradients, some at a time, and come back as NumPy rows of the
+    same precision. Tensors are only reshaped, so that gradients pass.
+
+    Parameters
+    ----------
+    denoiser : callable
+        ``denoiser(y, sigma)`` on tensors (n, c, h, w).
+    shape : tuple of int
+        Shape (c, h, w) of one image; a row is its values in C order.
+    batch : int
+        Number of NumPy rows denoised at a time.
+
+    Raises
+    ------
+    ValueError
+        When called, if the rows do not have c * h * w entries.
+
+    Examples
+    --------
+    >>> denoiser = Rows(UNet(Config(width=16, deep_width=16)), (1, 4, 4))
+    >>> denoiser(np.ones((2, 16)), sigma=1.0)[:, 0].round(4)
+    array([0.5, 0.5])
+    """
+
+    denoiser: Callable
+    shape: tuple
+    batch: int = 256
+
+    def __call__(self, y, sigma):
+        """Denoise rows `y` (n, d) at noise standard deviation `sigma`."""
+        dim = math.prod(self.shape)
+        if getattr(y, "ndim", 0) != 2 or y.shape[1] != dim:
+            raise ValueError(f"y has shape {np.shape(y)}; expected (n, {dim})")
+        if isinstance(y, torch.Tensor):
+            return self.denoiser(y.reshape(-1, *self.shape), sigma).reshape(y.shape)
+        like = next(iter(getattr(self.denoiser, "parameters", list)()), torch.empty(0))
+        out = np.empty_like(y)
+        with torch.no_grad():
+            for start in range(0, len(y), self.batch):
+                part = torch.as_tensor(y[start : start + self.batch]).to(like)
+                clean = self.denoiser(part.reshape(-1, *self.shape), sigma)
+                out[start : start + self.batch] = clean.reshape(len(part), dim).cpu().numpy()
+        return out
+
+
+def _noise_levels(sigma, y):
+    """Return `sigma`, a number or (n,), as (n, 1, 1, 1) of the precision and device of `y`."""
+    if not isinstance(sigma, torch.Tensor):
+        sigma = torch.full(
+            (), _check.number("sigma", sigma, 0.0, open_low=True), dtype=y.dtype, device=y.device
+        )
+    elif not _check.holds(((sigma > 0) & sigma.isfinite()).all()):
+        raise ValueError(f"sigma is {sigma.tolist()}; expected finite numbers > 0")
+    if sigma.ndim > 1 or (sigma.ndim == 1 and len(sigma) not in (1, len(y))):
+        raise ValueError(f"sigma has shape {tuple(sigma.shape)}; expected a number or ({len(y)},)")
+    return sigma.to(y).reshape(-1, 1, 1, 1).expand(len(y), 1, 1, 1)
+
+
+def _coordinates(x):
+    """Return the position of every pixel of `x`, from -1 to 1: (n, 2, h, w)."""
+    n, _, h, w = x.shape
+    rows = torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device)
+    columns = torch.linspace(-1, 1, w, dtype=x.dtype, device=x.device)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(n, 2, h, w)

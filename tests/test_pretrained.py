@@ -1,0 +1,159 @@
+"""Checkpoints: what comes along, round trips, damaged and foreign files."""
+
+import hashlib
+import json
+import os
+import pickletools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomllib
+import torch
+
+from lindiff.deep import _files, pretrained
+from lindiff.deep.networks import Config, UNet
+
+SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1)
+NAMES = ("mnist", "photographs")
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A small network, and the checkpoint that holds it."""
+    network, path = UNet(SMALL), tmp_path / "small.safetensors"
+    pretrained.write(path, network, {"data": "none", "metrics": {"error": [0.1, 0.2]}})
+    return network, path
+
+
+# ---------------------------------------------------------------- what comes along
+
+
+def test_the_names_are_those_of_the_files_and_the_files_are_part_of_the_package():
+    assert pretrained.names() == list(NAMES)
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    tools = tomllib.loads(project.read_text())["tool"]["setuptools"]
+    (pattern,) = tools["package-data"]["lindiff.deep"]
+    found = sorted(path.stem for path in (pretrained.FOLDER.parent).glob(pattern))
+    assert found == list(NAMES)
+    assert "lindiff.deep" in tools["packages"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_is_small_and_holds_single_precision_and_no_program(name):
+    path = pretrained.FOLDER / f"{name}.safetensors"
+    assert path.stat().st_size <= 3e6
+    tensors, _ = _files.read(path)
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+    with pytest.raises(ValueError):  # not one instruction of a pickle
+        list(pickletools.genops(path.read_bytes()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_that_comes_along_is_ready_for_use_and_not_for_training(name):
+    network = pretrained.load(name)
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    assert sum(p.numel() for p in network.parameters()) < 1e6
+    out = network(torch.zeros(2, 1, 32, 32), 0.5)
+    assert out.shape == (2, 1, 32, 32)
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_metadata_tell_data_range_settings_and_errors(name):
+    known = pretrained.metadata(name)
+    assert set(known) == {"data", "metrics", "sigma_range", "training"}
+    assert known["data"].startswith("lindiff.data.")
+    assert known["sigma_range"] == [0.02, 20.0]
+    assert known["training"]["steps"] > 1000
+
+
+@pytest.mark.parametrize("name", ["cifar", "", "../mnist", None])
+def test_an_unknown_name_gets_the_list_of_names(name):
+    with pytest.raises(ValueError, match=r"name is .*; expected one of mnist, photographs"):
+        pretrained.load(name)
+
+
+# ---------------------------------------------------------------- your own
+
+
+def test_a_network_survives_being_written_and_read(stored):
+    network, path = stored
+    again, known = pretrained.read(str(path))
+    assert again.config == SMALL
+    assert known == {"data": "none", "metrics": {"error": [0.1, 0.2]}}
+    y = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 1, 8, 8))).float()
+    torch.testing.assert_close(again(y, 0.5), network.eval()(y, 0.5), rtol=0, atol=0)
+
+
+def test_the_key_of_the_configuration_is_taken(tmp_path):
+    with pytest.raises(ValueError, match="metadata has the key 'config'"):
+        pretrained.write(tmp_path / "a.safetensors", UNet(SMALL), {"config": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_replaced_at_once_or_not_at_all(stored, monkeypatch):
+    network, path = stored
+    before = path.read_bytes()
+
+    def full(source, target):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        pretrained.write(path, network, {"data": "other"})
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]  # nothing is left behind
+
+
+def test_a_missing_file_is_called_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        pretrained.read(tmp_path / "none.safetensors")
+
+
+def flip(content):
+    """Change the length of the header, the first eight bytes of the format."""
+    return bytes([content[0] ^ 0xFF]) + content[1:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda c: c[:-100], lambda c: c[:50], lambda c: c[:4], lambda c: b"", flip],
+    ids=["cut at the end", "cut in the header", "cut at once", "empty", "flipped"],
+)
+def test_a_damaged_file_is_refused_with_advice_and_left_alone(stored, damage):
+    _, path = stored
+    path.write_bytes(damage(path.read_bytes()))
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=r"is damaged or no safetensors file .* good copy"):
+        pretrained.read(path)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def rewritten(path, change):
+    """Write a checkpoint anew after `change` of its tensors and metadata."""
+    tensors, known = _files.read(path)
+    known = {key: json.loads(value) for key, value in known.items()}
+    change(tensors, known)
+    _files.write(path, tensors, known)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, known: known.pop("config"),
+        lambda tensors, known: known["config"].update(width=32),
+        lambda tensors, known: known["config"].update(width=-1),
+        lambda tensors, known: known["config"].update(attention=2),
+        lambda tensors, known: known.update(config=[1, 2]),
+        lambda tensors, known: tensors.pop("head.weight"),
+        lambda tensors, known: tensors.update(extra=torch.zeros(1)),
+    ],
+    ids=["no configuration", "other width", "no width", "unknown", "a list", "missing", "extra"],
+)
+def test_a_file_that_does_not_fit_its_configuration_is_refused_with_advice(stored, change):
+    _, path = stored
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="does not hold a network of this version"):
+        pretrained.read(path)
