@@ -14,10 +14,12 @@ from scipy.integrate import quad
 from lindiff import (
     Gaussian,
     LinearDenoiser,
+    ancestral,
     clock,
     compose,
     ddim,
     ddpm,
+    decompose,
     draw,
     eta,
     geometric,
@@ -539,3 +541,107 @@ def test_unchecked_input_is_named_too(case):
     call, message = UNCHECKED[case]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ---------------------------------------------------------------- where the variance comes from
+
+
+@pytest.mark.parametrize("step", [ddim, ddpm, heun, redenoise, eta(0.5), ancestral])
+def test_contributions_sum_to_the_variance_of_the_law(step, random_law):
+    denoiser = LinearDenoiser(random_law([9.0, 2.0, 0.5, 0.0]))
+    sigmas = karras(12, 0.1, 8.0)
+    parts = decompose(denoiser, sigmas, step=step)
+    whole = law(denoiser, sigmas, step=step)
+    np.testing.assert_allclose(
+        parts.initial + parts.injected.sum(axis=0), whole.variance[-1], rtol=1e-12, atol=1e-15
+    )
+    np.testing.assert_allclose(
+        parts.initial, whole.gain[-1] ** 2 * sigmas[0] ** 2, rtol=1e-12, atol=1e-15
+    )
+
+
+def test_exact_ancestral_sampling_is_exact_on_any_schedule(rng):
+    lam = np.array([20.0, 5.0, 1.0, 0.0])
+    denoiser = LinearDenoiser(Gaussian(np.zeros(4), lam, np.eye(4)))
+    for steps in (1, 2, 7):
+        sigmas = np.append(np.sort(rng.uniform(0.1, 9.0, steps))[::-1], 0.0)
+        parts = decompose(denoiser, sigmas, step=ancestral, start=lam + sigmas[0] ** 2)
+        # Sigma = Sigma^2 / Sigma_T + sum of increments times Sigma^2 / (Sigma_t Sigma_(t-1))
+        np.testing.assert_allclose(parts.initial, lam**2 / (lam + sigmas[0] ** 2), rtol=1e-12)
+        s, s_next = sigmas[:-1, None], sigmas[1:, None]
+        before, after = lam + s**2, lam + s_next**2
+        term = (s**2 - s_next**2) * lam**2 / np.where(lam > 0, before * after, 1.0)
+        np.testing.assert_allclose(parts.injected, term, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(parts.initial + parts.injected.sum(axis=0), lam, rtol=1e-12)
+
+
+def test_ancestral_samples_and_composed_maps_have_the_law(random_law, rng):
+    model = random_law([9.0, 2.0], dim=3)
+    denoiser, sigmas = LinearDenoiser(model), np.array([4.0, 1.0, 0.5])
+    exact = law(denoiser, sigmas, step=ancestral)
+    y = model.mean + sigmas[0] * rng.standard_normal((40_000, 3))
+    *_, last = sample(denoiser, y, sigmas, step=ancestral, rng=rng)
+    drawn = draw(denoiser, sigmas, 40_000, step=ancestral, rng=rng)[0]
+    for x in (last.x, drawn):
+        inside = (x - model.mean) @ model.basis.T
+        np.testing.assert_allclose(inside.var(axis=0), exact.variance[-1], rtol=0.04)  # 5 errors
+    total = compose(denoiser, sigmas, 3, step=ancestral)
+    covariance = total.covariance + sigmas[0] ** 2 * total.matrix @ total.matrix.T
+    inside = model.basis @ covariance @ model.basis.T
+    np.testing.assert_allclose(inside, np.diag(exact.variance[-1]), atol=1e-12)
+    outside = last.x - model.mean - ((last.x - model.mean) @ model.basis.T) @ model.basis
+    # outside the span the data have no variance: the noise of the last level is left
+    assert np.isclose(
+        (outside**2).sum(axis=1).mean(), np.trace(covariance) - np.trace(inside), rtol=0.04
+    )
+
+
+def test_a_mode_wise_step_needs_a_linear_denoiser(rng):
+    with pytest.raises(ValueError, match="expected a LinearDenoiser for this step rule"):
+        list(sample(lambda y, s: y / 2, np.ones((2, 3)), [1.0, 0.5], step=ancestral, rng=rng))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_the_stochastic_family_splits_the_covariance_as_its_identity_says(value):
+    lam, v = np.array([20.0, 10.0, 5.0, 1.0]), 40.0
+    power = 1 + value**2
+    initial = (lam + v) * (lam / (lam + v)) ** power
+    injected = [value**2 * quad(lambda s, a=a: (a / (a + s)) ** power, 0, v)[0] for a in lam]
+    np.testing.assert_allclose(initial + injected, lam, rtol=1e-8)
+    denoiser = LinearDenoiser(Gaussian(np.zeros(4), lam, np.eye(4)))
+    gaps = []
+    for steps in (1000, 2000):
+        sigmas = np.append(np.geomspace(np.sqrt(v), 1e-3, steps), 0.0)
+        parts = decompose(denoiser, sigmas, step=eta(value), start=lam + v)
+        np.testing.assert_allclose(parts.initial, initial, rtol=0.02)
+        gaps.append(np.abs(parts.initial - initial).max())
+        np.testing.assert_allclose(parts.injected.sum(axis=0), injected, atol=0.02 * lam[0])
+    if value == 1:
+        assert max(gaps) < 1e-12  # the posterior means telescope: exact on any schedule
+    else:
+        assert gaps[1] < 0.55 * gaps[0]  # first order in the step: the gap is the steps', not ours
+
+
+def test_numbers_of_the_chapter_on_the_clock():
+    lam, v = np.array([20.0, 10.0, 5.0, 1.0]), 40.0
+    denoiser = LinearDenoiser(Gaussian(np.zeros(4), lam, np.eye(4)))
+    uniform = np.linspace(np.sqrt(v), 0.0, 101)
+    np.testing.assert_allclose(
+        law(denoiser, uniform, step=ddim).variance[-1], [13.2, 7.9, 4.3, 0.93], atol=0.05
+    )
+    in_variance = np.sqrt(np.linspace(v, 0.0, 101))
+    np.testing.assert_allclose(
+        law(denoiser, in_variance, step=ddim).variance[-1], [12.9, 7.5, 4.0, 0.66], atol=0.05
+    )
+    exact = decompose(denoiser, uniform, step=ancestral, start=np.full(4, v))
+    np.testing.assert_allclose(
+        exact.initial + exact.injected.sum(axis=0), lam - lam * (lam / (lam + v)) ** 2, rtol=1e-12
+    )
+
+
+def test_the_chain_of_posterior_means_telescopes(rng):
+    lam = np.array([20.0, 10.0, 5.0, 1.0])
+    denoiser = LinearDenoiser(Gaussian(np.zeros(4), lam, np.eye(4)))
+    sigmas = np.append(np.sort(rng.uniform(0.1, 6.0, 40))[::-1], 0.0)
+    gain = law(denoiser, sigmas, step=ddpm).gain[-1]  # its mean is the posterior mean
+    np.testing.assert_allclose(gain, lam / (lam + sigmas[0] ** 2), rtol=1e-12)
