@@ -58,7 +58,7 @@ cover: $(STAMP) ## draw the picture of the first page and of the README
 
 bench: $(STAMP) ## time lindiff against its peers and write the performance page (some minutes)
 	@mkdir -p _build
-	$(BIN)/python -m pytest -q -p no:cacheprovider --benchmark-json=_build/bench.json tests/benchmarks/bench_lindiff.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider --benchmark-json=_build/bench.json tests/benchmarks/bench_lindiff.py tests/benchmarks/bench_jacobian.py
 	$(BIN)/python tests/benchmarks/table.py _build/bench.json book/performance.md
 
 train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)

@@ -187,7 +187,8 @@ def overlap_limit(spike, sigma, other, gamma, *, covariance):
 
     with :math:`c^2` the :func:`~lindiff.spiked.alignment_limit`. Fresh noise has s = 0; the
     increments of one forward process :math:`s=\min(\sigma,\sigma')`; frozen noise
-    :math:`s=\sqrt{\sigma\sigma'}`. Chapter 7 derives it.
+    :math:`s=\sqrt{\sigma\sigma'}`. It follows from the deterministic equivalent of a product of
+    two resolvents of correlated noise matrices; the tests hold it against simulations.
 
     Parameters
     ----------
