@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -129,67 +130,99 @@ def images(rows, *, columns=None, labels=None, row_labels=None, limits=None, sha
 
 
 class Frames:
-    """An interactive figure: precomputed pictures and a slider, in plain HTML.
+    """An interactive figure: precomputed pictures and one slider or more, in plain HTML.
 
     Nothing is loaded and no library is needed, so it works in JupyterLab, in the published book
-    and from a file; the arrow keys move the slider.
+    and from a file; the arrow keys move a slider.
 
     Parameters
     ----------
     draw : callable
-        ``draw(i)`` returns the matplotlib figure of frame i.
-    labels : sequence of str
-        What the slider says at each frame, for example ``"sigma = 0.5"``.
+        ``draw(i)`` returns the matplotlib figure of frame i; with two sliders ``draw(i, j)``.
+    labels : sequence of str, or one such sequence per slider
+        What the slider says at each of its positions, for example ``"sigma = 0.5"``.
     name : str
         Identifier of the figure in the page.
-    slider : str
-        What the slider changes, shown beside it.
+    slider : str, or tuple of str
+        What each slider changes, shown beside it.
     alt, caption : str
         What the frames show, for readers who do not see them, and the caption.
-    start : int
-        Frame shown first.
+    start : int, or tuple of int
+        Frame shown first; by default the first position of every slider.
 
     Examples
     --------
     >>> Frames(lambda i: plt.figure(figsize=(1, 1)), ["a", "b"], name="fig-x", slider="letter",
     ...        alt="Two empty pictures, one for each letter.", caption="Nothing.")
     <interactive figure fig-x: 2 frames>
+    >>> Frames(lambda i, j: plt.figure(figsize=(1, 1)), (["a", "b"], ["1", "2", "3"]),
+    ...        name="fig-y", slider=("letter", "digit"), start=(0, 2),
+    ...        alt="Six empty pictures, one for each letter and digit.", caption="Nothing.")
+    <interactive figure fig-y: 6 frames>
     """
 
-    def __init__(self, draw, labels, *, name, slider, alt, caption, start=0):
-        self.name, self.slider, self.alt, self.caption = name, slider, alt, caption
-        self.labels = [str(label) for label in labels]
-        if not self.labels:
-            raise ValueError("labels is empty; expected one label per frame")
-        self.start = _check.integer("start", start, 0, len(self.labels) - 1)
-        self.pictures = []
-        for i in range(len(self.labels)):
-            figure, buffer = draw(i), io.BytesIO()
+    def __init__(self, draw, labels, *, name, slider, alt, caption, start=None):
+        self.name, self.alt, self.caption = name, alt, caption
+        if isinstance(slider, str):
+            labels, slider, start = (labels,), (slider,), None if start is None else (start,)
+        self.sliders = tuple(slider)
+        self.labels = [[str(label) for label in axis] for axis in labels]
+        self.start = tuple(start) if start is not None else (0,) * len(self.sliders)
+        self._require_positions()
+        self.pictures = {}
+        for position in np.ndindex(*map(len, self.labels)):
+            figure, buffer = draw(*position), io.BytesIO()
             figure.savefig(buffer, format="png", dpi=110)
             plt.close(figure)
-            self.pictures.append(base64.b64encode(buffer.getvalue()).decode())
+            self.pictures[position] = base64.b64encode(buffer.getvalue()).decode()
+
+    def _require_positions(self):
+        for name, given in (("labels", self.labels), ("start", self.start)):
+            if len(given) != len(self.sliders):
+                raise ValueError(
+                    f"{name} is for {len(given)} sliders; expected {len(self.sliders)}, one for "
+                    f"each of {self.sliders}"
+                )
+        for axis, start in zip(self.labels, self.start, strict=True):
+            if not axis:
+                raise ValueError("labels is empty; expected one label per frame")
+            _check.integer("start", start, 0, len(axis) - 1)
 
     def __repr__(self):
-        return f"<interactive figure {self.name}: {len(self.labels)} frames>"
+        return f"<interactive figure {self.name}: {len(self.pictures)} frames>"
 
     def _repr_html_(self):
-        text = {k: html.escape(getattr(self, k)) for k in ("name", "slider", "alt", "caption")}
-        labels = [html.escape(label) for label in self.labels]
+        name, alt, caption = (html.escape(text) for text in (self.name, self.alt, self.caption))
         pictures = "".join(
-            f'<img src="data:image/png;base64,{picture}" data-label="{label}" '
-            f'alt="{text["alt"]} Frame: {label}."{"" if i == self.start else " hidden"}>'
-            for i, (picture, label) in enumerate(zip(self.pictures, labels, strict=True))
+            f'<img src="data:image/png;base64,{picture}" alt="{alt} Frame: {self._label(at)}."'
+            f"{'' if at == self.start else ' hidden'}>"
+            for at, picture in self.pictures.items()
         )
-        show = (
-            "const f=this.closest('figure'),m=[...f.querySelectorAll('img')];"
-            "m.forEach((e,i)=>e.hidden=i!=this.value);"
-            "const t=m[this.value].dataset.label;"
-            "f.querySelector('output').value=t;this.setAttribute('aria-valuetext',t)"
-        )
+        sliders = "".join(map(self._slider, self.sliders, self.labels, self.start))
         return (
-            f'<figure class="frames" id="{text["name"]}"><div class="frames-stage">{pictures}</div>'
-            f'<label><span>{text["slider"]}</span><input type="range" min="0" step="1" '
-            f'max="{len(labels) - 1}" value="{self.start}" aria-valuetext="{labels[self.start]}" '
-            f'oninput="{show}"></label><output>{labels[self.start]}</output>'
-            f"<figcaption>{text['caption']}</figcaption></figure>"
+            f'<figure class="frames" id="{name}"><div class="frames-stage">{pictures}</div>'
+            f"{sliders}<figcaption>{caption}</figcaption></figure>"
+        )
+
+    def _label(self, position):
+        return html.escape(
+            ", ".join(axis[i] for axis, i in zip(self.labels, position, strict=True))
+        )
+
+    @staticmethod
+    def _slider(text, labels, start):
+        # The picture's number counts the positions of all sliders, the last one fastest.
+        show = (
+            "const f=this.closest('figure'),"
+            "k=[...f.querySelectorAll('input')].reduce((k,s)=>k*(+s.max+1)+ +s.value,0),"
+            "t=JSON.parse(this.dataset.labels)[this.value];"
+            "f.querySelectorAll('img').forEach((e,i)=>e.hidden=i!=k);"
+            "this.parentNode.nextSibling.value=t;this.setAttribute('aria-valuetext',t)"
+        )
+        here = html.escape(labels[start])
+        return (
+            f'<label><span>{html.escape(text)}</span><input type="range" min="0" step="1" '
+            f'max="{len(labels) - 1}" value="{start}" aria-valuetext="{here}" '
+            f'data-labels="{html.escape(json.dumps(labels))}" oninput="{show}"></label>'
+            f"<output>{here}</output>"
         )

@@ -5,6 +5,7 @@ plain run of pytest these tests are skipped when one of the two is missing.
 """
 
 import functools
+import math
 import os
 import re
 import shutil
@@ -229,19 +230,24 @@ def test_search_finds_a_word(visit, where):
 def test_sliders_obey_the_keyboard(visit, name):
     page = visit(name, viewport=PHONE).page
     shown = "f => [...f.querySelectorAll('.frames-stage > img')].findIndex(i => !i.hidden)"
+    visible = (
+        "f => [...f.querySelectorAll('.frames-stage > img')].filter(i => i.offsetWidth).length"
+    )
     for figure in page.query_selector_all("figure.frames"):
-        slider = figure.query_selector("input[type=range]")
-        slider.focus()
-        page.keyboard.press("Home")
-        first, label = figure.evaluate(shown), figure.query_selector("output").inner_text()
-        page.keyboard.press("ArrowRight")
-        assert figure.evaluate(shown) == first + 1
-        assert figure.query_selector("output").inner_text() != label
-        visible = (
-            "f => [...f.querySelectorAll('.frames-stage > img')].filter(i => i.offsetWidth).length"
-        )
-        assert figure.evaluate(visible) == 1
-        assert slider.evaluate("s => getComputedStyle(s).outlineStyle") != "none"
+        sliders = figure.query_selector_all("input[type=range]")
+        outputs = figure.query_selector_all("output")
+        seen = []
+        for slider, output in zip(sliders, outputs, strict=True):
+            slider.focus()
+            page.keyboard.press("Home")
+            first, label = figure.evaluate(shown), output.inner_text()
+            page.keyboard.press("ArrowRight")
+            seen.append(figure.evaluate(shown) - first)
+            assert output.inner_text() != label
+            assert figure.evaluate(visible) == 1
+            assert slider.evaluate("s => getComputedStyle(s).outlineStyle") != "none"
+        lengths = [int(slider.get_attribute("max")) + 1 for slider in sliders]
+        assert seen == [math.prod(lengths[k + 1 :]) for k in range(len(lengths))]
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
