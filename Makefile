@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check bench train cover lab notebooks clean
+.PHONY: help book test check-book check bench train cover lab notebooks student dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 notebooks: $(STAMP) ## run the notebooks and write them in the form that the tests ask for
 	$(BIN)/ruff format $(NOTEBOOKS)
 	$(BIN)/python tests/notebook_form.py --fix --stats $(NOTEBOOKS)
+
+student: $(STAMP) ## write copies of the notebooks without solutions into _build/student
+	$(BIN)/python book/student.py
+
+dist: book ## pack the site into one zip, to read and teach without a network
+	cd _build && ../$(BIN)/python -m zipfile -c lindiff-book.zip html
+	@echo "_build/lindiff-book.zip: unpack it and open html/index.html"
 
 clean: ## remove what was built; the virtual environment stays
 	rm -rf _build .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache *.egg-info
