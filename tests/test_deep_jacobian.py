@@ -195,6 +195,24 @@ def test_every_form_of_a_convolution_has_its_exact_products(name):
     np.testing.assert_allclose(jacobian.jv(np.eye(72)).T, dense, **near)
 
 
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(2, 4), lambda x: F.group_norm(input=x, num_groups=2)]
+)
+def test_several_vectors_go_through_a_group_norm_of_images_with_the_channels_last(norm):
+    first, last = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 3, padding=1)
+    model = nn.ModuleList([first, last, norm] if isinstance(norm, nn.Module) else [first, last])
+    model.double()
+
+    def denoiser(y, sigma):
+        return last(norm(first(y).contiguous(memory_format=torch.channels_last)).sin())
+
+    y = image()
+    dense, jacobian = oracle(denoiser, y), Jacobian(denoiser, y, SIGMA)
+    near = {"rtol": 0, "atol": 1e-12 * np.abs(dense).max()}
+    np.testing.assert_allclose(jacobian.vj(np.eye(64)), dense, **near)
+    np.testing.assert_allclose(jacobian.jv(np.eye(64)).T, dense, **near)
+
+
 class Counting(TorchDispatchMode):
     """Counts convolutions of either direction."""
 

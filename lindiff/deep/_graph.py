@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from lindiff import _check
-from lindiff.deep._convolution import Convolutions
+from lindiff.deep._operations import RepairedOperations
 
 torch = _check.optional("torch", "deep")
 attention = _check.optional("torch.nn.attention", "deep")
@@ -121,7 +121,7 @@ def trace(denoiser, y, sigma):
     u = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = y[None].clone().requires_grad_()
-        with offering_finite_differences(), Convolutions():
+        with offering_finite_differences(), RepairedOperations():
             out = call(denoiser, leaf, sigma)
         pulled = None
         if out.requires_grad:
