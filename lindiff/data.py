@@ -200,19 +200,46 @@ def photographs():
     )
 
 
-def _grey(photograph):
-    """Grey values in [0, 1] of a photograph: its luma, gamma-encoded as stored."""
-    image = getattr(_check.optional("skimage.data", "data"), photograph.name)() / 255.0
-    # weights of red, green and blue [ITU-R BT.709]
-    return image @ np.array([0.2125, 0.7154, 0.0721]) if image.ndim == 3 else image
+def greys():
+    """Return the photographs as grey images, in units of the contrast of those for training.
+
+    One mean and one standard deviation, of all pixels of the *training* photographs (about 0.353
+    and 0.242 of the range from black to white), are taken from and divided out of every image. A
+    noise level ``sigma`` is thus counted in standard deviations of the photographs.
+
+    Returns
+    -------
+    tuple of ndarray, each of shape (h, w)
+        In the order of :func:`photographs`.
+
+    Raises
+    ------
+    ImportError
+        If scikit-image is not installed; the message says what to do.
+
+    Examples
+    --------
+    >>> [image.shape for image in greys()][-1]
+    (300, 451)
+    """
+    with warnings.catch_warnings():
+        # scikit-image loads a progress bar that complains, in notebooks, of missing widgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        source = _check.optional("skimage.data", "data")
+    images = [getattr(source, photograph.name)() / 255.0 for photograph in photographs()]
+    # weights of red, green and blue [ITU-R BT.709], gamma-encoded as stored
+    weights = np.array([0.2125, 0.7154, 0.0721])
+    images = [image @ weights if image.ndim == 3 else image for image in images]
+    parts = zip(photographs(), images, strict=True)
+    train = np.concatenate([image.ravel() for part, image in parts if part.split == "train"])
+    return tuple((image - train.mean()) / train.std() for image in images)
 
 
 def patches(size, n, rng, *, split="train"):
     """Cut square grey patches from photographs at random places; half of them are mirrored.
 
-    One mean and one standard deviation, of all pixels of the *training* photographs (about 0.353
-    and 0.242 of the range from black to white), are taken from and divided out of every patch, in
-    either split. A noise level ``sigma`` is thus counted in standard deviations of the photographs.
+    They are cut from :func:`greys`, which has their unit: one standard deviation of the
+    photographs for training.
 
     Parameters
     ----------
@@ -246,13 +273,12 @@ def patches(size, n, rng, *, split="train"):
     rng = _check.generator(rng)
     if split not in ("train", "test"):
         raise ValueError(f"split is {split!r}; expected 'train' or 'test'")
-    greys = [(photograph.split, _grey(photograph)) for photograph in photographs()]
-    _check.integer("size", size, 2, min(side for _, grey in greys for side in grey.shape))
-    train = np.concatenate([grey.ravel() for part, grey in greys if part == "train"])
+    images = greys()
+    _check.integer("size", size, 2, min(side for image in images for side in image.shape))
     windows = [
-        np.lib.stride_tricks.sliding_window_view(grey, (size, size))
-        for part, grey in greys
-        if part == split
+        np.lib.stride_tricks.sliding_window_view(image, (size, size))
+        for photograph, image in zip(photographs(), images, strict=True)
+        if photograph.split == split
     ]
     places = np.array([window.shape[0] * window.shape[1] for window in windows])
     source = rng.choice(len(windows), n, p=places / places.sum())
@@ -265,8 +291,6 @@ def patches(size, n, rng, *, split="train"):
         ]
     mirrored = rng.random(n) < 0.5
     out[mirrored] = out[mirrored, :, ::-1]
-    out -= train.mean()
-    out /= train.std()
     return out.reshape(n, size * size)
 
 

@@ -238,8 +238,9 @@ def dct_basis(size):
     r"""Orthonormal basis of the two-dimensional DCT-II [Ahmed, Natarajan and Rao 1974].
 
     Rows are products of :math:`\cos(\pi a(y+\frac12)/\text{size})` in both directions, with
-    the frequency :math:`\sqrt{a^2+b^2}/(2\,\text{size})`. Every covariance of an image that is
-    stationary once it is continued by its mirror images is diagonal in it.
+    the frequency :math:`\sqrt{a^2+b^2}/(2\,\text{size})`. Along a line, every covariance of the
+    form :math:`r(j-k)+r(j+k+1)` is diagonal in it, r even and of period 2 size: that of a
+    stationary signal of twice the length added to its mirror image.
 
     Parameters
     ----------

