@@ -226,7 +226,7 @@ def greys():
         # scikit-image loads a progress bar that complains, in notebooks, of missing widgets
         warnings.filterwarnings("ignore", message="IProgress not found")
         source = _check.optional("skimage.data", "data")
-    images = [getattr(source, photograph.name)() / 255.0 for photograph in photographs()]
+        images = [getattr(source, photograph.name)() / 255.0 for photograph in photographs()]
     # weights of red, green and blue [ITU-R BT.709], gamma-encoded as stored
     weights = np.array([0.2125, 0.7154, 0.0721])
     images = [image @ weights if image.ndim == 3 else image for image in images]
