@@ -115,7 +115,7 @@ def sample_chain(dim, n_samples, spikes, sigmas, size, rng):
     spikes : array_like, shape (r,)
         Variances of the data, descending.
     sigmas : array_like, shape (T,)
-        Decreasing noise standard deviations, positive.
+        Decreasing noise standard deviations, positive; at least two.
     size : int
         Number of independent chains.
     rng : numpy.random.Generator
@@ -181,14 +181,14 @@ def _corner(dim, r, size, rng):
 def overlap_limit(spike, sigma, other, gamma, *, covariance):
     r"""Limit of the overlap of two directions estimated from the same images at two noise levels.
 
-    .. math:: |\langle\hat u(\sigma),\hat u(\sigma')\rangle| \to
-              \frac{c(\sigma)\,c(\sigma')}{c^2(s)},\qquad s^2 = \mathrm{Cov}(\text{noise},
-              \text{noise}'),
+    .. math:: \langle\hat u(\sigma),\hat u(\sigma')\rangle \to c(\sigma)\,c(\sigma')\,
+              \frac{1+\gamma s^2/\lambda}{1-\gamma s^4/\lambda^2},\qquad s^2 = \mathrm{Cov}(
+              \text{noise},\text{noise}'),
 
-    with :math:`c^2` the :func:`~lindiff.spiked.alignment_limit`. Fresh noise has s = 0; the
+    with :math:`c^2` the :func:`~lindiff.spiked.alignment_limit` and both vectors turned towards
+    the true one. For :math:`s^2\ge0` the fraction is :math:`1/c^2(s)`. Fresh noise has s = 0; the
     increments of one forward process :math:`s=\min(\sigma,\sigma')`; frozen noise
-    :math:`s=\sqrt{\sigma\sigma'}`. It follows from the deterministic equivalent of a product of
-    two resolvents of correlated noise matrices; the tests hold it against simulations.
+    :math:`s=\sqrt{\sigma\sigma'}`. Chapter 7 of the book has the proof.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def overlap_limit(spike, sigma, other, gamma, *, covariance):
     gamma : array_like
         Aspect ratio d/N.
     covariance : array_like
-        Covariance of the two noises in one pixel, between 0 and ``sigma * other``.
+        Covariance of the two noises in one pixel, at most ``sigma * other`` in size.
 
     Returns
     -------
@@ -213,18 +213,17 @@ def overlap_limit(spike, sigma, other, gamma, *, covariance):
 
     Examples
     --------
-    >>> round(float(overlap_limit(4.0, 1.0, 0.5, gamma=1.0, covariance=0.25)), 4)
-    0.8944
+    >>> overlap_limit(4.0, 1.0, 0.5, gamma=1.0, covariance=[0.0, 0.25]).round(4)
+    array([0.8385, 0.8944])
     """
     product = alignment_limit(spike, sigma, gamma) * alignment_limit(spike, other, gamma)
     covariance = np.asarray(covariance, dtype=float)
     most = np.multiply(sigma, other)
-    bad = ~((covariance >= 0) & (covariance <= most * (1 + 1e-12)))
-    if bad.any():
-        raise ValueError(f"covariance is {covariance}; expected between 0 and {most}")
-    level = np.sqrt(np.maximum(covariance, 1e-40 * most))  # none is the limit of little
-    shared = alignment_limit(spike, level, gamma)
-    return np.divide(np.sqrt(product), shared, out=np.zeros_like(product), where=product > 0)
+    if not np.all(np.abs(covariance) <= most * (1 + 1e-12)):
+        raise ValueError(f"covariance is {covariance}; expected at most {most} in size")
+    spike, gamma, covariance, product = np.broadcast_arrays(spike, gamma, covariance, product)
+    shared = np.divide(covariance, spike, out=np.zeros(product.shape), where=product > 0)
+    return np.sqrt(product) * (1 + gamma * shared) / (1 - gamma * shared**2)
 
 
 class ChainLimits(NamedTuple):
@@ -263,7 +262,7 @@ def chain_limits(spikes, sigmas, gamma, *, noise="fresh"):
     spikes : array_like, shape (r,)
         Distinct variances of the data, descending.
     sigmas : array_like, shape (T,)
-        Decreasing noise standard deviations, positive.
+        Decreasing noise standard deviations, positive; at least two.
     gamma : float
         Aspect ratio d/N.
     noise : {"fresh", "cumulative", "frozen"}
