@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check bench train cover lab notebooks student dist clean
+.PHONY: help book test check-book check bench train jacobians cover lab notebooks student dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 
 train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)
 	$(BIN)/python -m lindiff.deep.recipes mnist photographs
+
+jacobians: $(STAMP) ## measure the Jacobians along generation anew (about 15 minutes on one core)
+	$(BIN)/python -m lindiff.deep.experiments notebooks/results/jacobians.npz
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import warnings
 
 import numpy as np
 
@@ -99,7 +100,10 @@ def same_shape(name, value, expected):
 def optional(module, extra):
     """Import an optional dependency, or say how to get it."""
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            # several load a progress bar that complains, in notebooks, of missing widgets
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
             f"this needs the package {module.split('.')[0]}: pip install 'lindiff[{extra}]'"

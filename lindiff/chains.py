@@ -251,11 +251,11 @@ _SHARED = {
 def chain_limits(spikes, sigmas, gamma, *, noise="fresh"):
     r"""Limits of the singular values and diagonal entries of a chain of estimated projections.
 
-    The i-th singular value tends to the product :math:`m_i` of the neighbours'
-    :func:`overlap_limit`, the diagonal entry to :math:`c_i(\sigma_1)\,m_i\,c_i(\sigma_T)`. With
-    fresh noise the latter is :math:`\prod_tc_i^2(\sigma_t)`; with cumulative noise
-    :math:`c_i^2(\sigma_T)`, on any grid; with frozen noise it tends to
-    :math:`c_i(\sigma_1)c_i(\sigma_T)` as the grid is refined.
+    The singular value that belongs to the i-th direction tends to the product :math:`m_i` of the
+    neighbours' :func:`overlap_limit`, the diagonal entry to
+    :math:`c_i(\sigma_1)\,m_i\,c_i(\sigma_T)`. With fresh noise the latter is
+    :math:`\prod_tc_i^2(\sigma_t)`; with cumulative noise :math:`c_i^2(\sigma_T)`, on any grid;
+    with frozen noise it tends to :math:`c_i(\sigma_1)c_i(\sigma_T)` as the grid is refined.
 
     Parameters
     ----------

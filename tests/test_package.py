@@ -25,6 +25,9 @@ NO_EXAMPLE = {
     "lindiff.data.mnist_full": "needs the network",
     "lindiff.data.cache_folder": "differs between machines",
     "lindiff.plots.use_style": "changes global settings",
+    "lindiff.deep.experiments.main": "the command behind `make jacobians`",
+    "lindiff.deep.experiments.measure": "takes minutes",
+    "lindiff.deep.experiments.read": "needs the file that `make jacobians` writes",
     "lindiff.deep.recipes.main": "the command behind `make train`",
     "lindiff.samplers.denoise": "a check that samplers and laws share",
     "lindiff.samplers.scaled": "a step that samplers and laws share",
@@ -154,8 +157,9 @@ FLOORS = [
 DEEP_FLOORS = [
     {"_operations", "_files", "_graph", "_svd", "networks"},
     {"adapters", "differences", "jacobian", "pretrained"},
-    {"training"},
+    {"training", "trajectories"},
     {"recipes"},
+    {"experiments"},
 ]
 
 

@@ -1,0 +1,306 @@
+"""The measurements behind the chapter on Jacobians along generation, and where they are stored.
+
+``python -m lindiff.deep.experiments notebooks/results/jacobians.npz`` (or ``make jacobians``)
+repeats them: :func:`~lindiff.deep.trajectories.follow` for the networks that come with the package,
+and for three controls of each, on the same starting noise.
+"""
+
+import argparse
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lindiff import _check, data
+from lindiff.deep import pretrained, recipes
+from lindiff.deep.trajectories import follow, overlaps
+from lindiff.denoisers import EmpiricalBayes, GaussianMixture
+from lindiff.frequency import mean_frequency
+from lindiff.gaussian import Gaussian
+from lindiff.schedules import geometric
+
+torch = _check.optional("torch", "deep")
+#: Levels of the sampler, and the places of those at which the Jacobian is measured.
+SIGMAS, PLACES = geometric(34, 0.03, 20.0), tuple(range(0, 34, 3))
+#: Leading directions, and trajectories for each denoiser.
+K, PATHS = 8, 16
+NAMES, CASES = ("mnist", "photographs"), ("network", "shuffled", "mixture", "images")
+TRANSFORM = {"mnist": "fourier", "photographs": "cosine"}
+MINUTES = 15
+
+
+def images(name):
+    """Return the images that a network of the package was trained on, one per row, float64.
+
+    Parameters
+    ----------
+    name : str
+        "mnist" or "photographs".
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+
+    Examples
+    --------
+    >>> images("mnist").shape
+    (4500, 784)
+    """
+    x = recipes.RECIPES[name]().x
+    return x.reshape(len(x), -1).astype(float)
+
+
+def mixture(name, x, rank=60):
+    """Mixture of ten Gaussians fitted to images: a non-linear law with a closed-form Jacobian.
+
+    Digits are split by their label, photographs by their contrast, into ten equal parts.
+
+    Parameters
+    ----------
+    name : str
+        "mnist" or "photographs".
+    x : ndarray, shape (n, d)
+        As :func:`images` returns them.
+    rank : int
+        Of each Gaussian.
+
+    Returns
+    -------
+    GaussianMixture
+
+    Examples
+    --------
+    >>> law = mixture("mnist", images("mnist"), rank=5)
+    >>> len(law.components), law.components[0].rank
+    (10, 5)
+    """
+    if name == "mnist":
+        label = data.mnist()[1][: len(x)]
+    else:
+        contrast = x.std(axis=1)
+        label = np.searchsorted(np.quantile(contrast, np.arange(1, 10) / 10), contrast)
+    parts = [x[label == k] for k in range(10)]
+    return GaussianMixture(
+        np.array([len(part) for part in parts]) / len(x),
+        [Gaussian.fit(part, rank) for part in parts],
+    )
+
+
+def shuffled(network, rng):
+    """Copy of a network in which the numbers of each weight have changed places at random.
+
+    It has the architecture, and weights of the same size, but has learnt nothing.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Examples
+    --------
+    >>> before = torch.nn.Linear(50, 50)
+    >>> after = shuffled(before, np.random.default_rng(0))
+    >>> bool((before.weight == after.weight).all())
+    False
+    >>> bool((before.weight.sort().values.sum() - after.weight.sum()).abs() < 1e-4)
+    True
+    """
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        for weight in network.parameters():
+            order = torch.from_numpy(rng.permutation(weight.numel())).to(weight.device)
+            weight.copy_(weight.flatten()[order].reshape(weight.shape))
+    return network
+
+
+def denoiser(name, case, x):
+    """Return a denoiser and the shape and precision of the images that it takes.
+
+    Parameters
+    ----------
+    name : str
+        "mnist" or "photographs".
+    case : str
+        "network", the network of the package; "shuffled", see :func:`shuffled`; "mixture", see
+        :func:`mixture`; or "images", the exact posterior mean if the images `x` are all there is.
+    x : ndarray, shape (n, d)
+        As :func:`images` returns them.
+
+    Returns
+    -------
+    denoiser : callable
+    shape : tuple of int
+    dtype : torch.dtype
+
+    Examples
+    --------
+    >>> _, shape, dtype = denoiser("mnist", "images", images("mnist"))
+    >>> shape, dtype
+    ((784,), torch.float64)
+    """
+    if case in ("network", "shuffled"):
+        network, side = pretrained.load(name), round(x.shape[1] ** 0.5)
+        if case == "shuffled":
+            network = shuffled(network, np.random.default_rng(0))
+        return network, (1, side, side), torch.float32
+    law = mixture(name, x) if case == "mixture" else EmpiricalBayes(x)
+    return law, x.shape[1:], torch.float64
+
+
+def trajectory(name, case, number, x, basis, *, at=PLACES):
+    """Follow one of the trajectories of the experiment.
+
+    Parameters
+    ----------
+    name, case, x
+        As for :func:`denoiser`.
+    number : int
+        Which trajectory; it fixes the starting noise, the same for all cases.
+    basis : ndarray, shape (r, d)
+        Rows for the gains: principal components of `x`.
+    at : sequence of int
+        Places in ``SIGMAS``.
+
+    Returns
+    -------
+    lindiff.deep.trajectories.Path
+
+    Examples
+    --------
+    >>> x = images("mnist")
+    >>> path = trajectory("mnist", "network", 0, x, np.eye(784)[:2], at=[0])
+    >>> path.sigmas, path.vectors.shape
+    (array([20.]), (1, 8, 784))
+    """
+    function, shape, dtype = denoiser(name, case, x)
+    return _trajectory(function, shape, dtype, number, basis, at)
+
+
+def _trajectory(function, shape, dtype, number, basis, at):
+    rng = np.random.default_rng([13, number])
+    start = SIGMAS[0] * torch.from_numpy(rng.standard_normal(shape)).to(dtype)
+    return follow(function, start, SIGMAS, K, at=at, basis=basis, rng=rng)
+
+
+def summary(path, basis, transform):
+    """Numbers of a path that the figures need, without its pictures.
+
+    Parameters
+    ----------
+    path : lindiff.deep.trajectories.Path
+    basis : ndarray, shape (k, d)
+        Principal components to compare the directions with.
+    transform : str
+        For :func:`lindiff.frequency.mean_frequency`.
+
+    Returns
+    -------
+    dict of ndarray
+        Each with one row per level: ``values``, ``gains``, ``trace``, ``trace_error``,
+        ``asymmetry``, ``frequency`` of each direction, and the overlaps ``pca_vector``,
+        ``pca_subspace``, ``final_vector`` and ``final_subspace``, the last two with the
+        directions at the last level.
+
+    Examples
+    --------
+    >>> path = follow(lambda y, s: y / (1 + s**2), torch.ones(4), [2.0, 1.0, 0.0], 2)
+    >>> sorted(summary(path, np.eye(4)[:2], "cosine"))[:3]
+    ['asymmetry', 'final_subspace', 'final_vector']
+    """
+    pca, final = (overlaps(path.vectors, rows) for rows in (basis, path.vectors[-1]))
+    levels, k, dim = path.vectors.shape
+    frequency = mean_frequency(path.vectors.reshape(-1, dim), transform=transform)
+    kept = ("values", "gains", "trace", "trace_error", "asymmetry")
+    return {
+        **{name: getattr(path, name) for name in kept},
+        "frequency": frequency.reshape(levels, k),
+        "pca_vector": pca.vector,
+        "pca_subspace": pca.subspace,
+        "final_vector": final.vector,
+        "final_subspace": final.subspace,
+    }
+
+
+def measure(name, case):
+    """Follow all trajectories of one case; shows a progress bar on a terminal.
+
+    Parameters
+    ----------
+    name, case : str
+        As for :func:`denoiser`.
+
+    Returns
+    -------
+    dict of ndarray
+        The :func:`summary` of each path, stacked: (paths, levels, ...).
+    """
+    x = images(name)
+    basis = Gaussian.fit(x, K).basis
+    what = denoiser(name, case, x)
+    numbers = tqdm(range(PATHS), desc=f"{name}, {case}", disable=None)
+    rows = [
+        summary(_trajectory(*what, number, basis, PLACES), basis, TRANSFORM[name])
+        for number in numbers
+    ]
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def read(path):
+    """Read what :func:`main` wrote.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+
+    Returns
+    -------
+    arrays : dict of ndarray
+        By ``"name/case/quantity"``, each (paths, levels, ...), half precision; and ``"sigmas"``.
+    metadata : dict
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    return arrays, json.loads(str(arrays.pop("metadata")))
+
+
+def _write(path, arrays, metadata):
+    """Replace the file at once: a reader sees the old one or the new one."""
+    with open(f"{path}.writing.partial", "wb") as file:
+        np.savez_compressed(file, metadata=json.dumps(metadata), **arrays)
+    os.replace(file.name, path)
+
+
+def main(arguments=None):
+    """Measure all cases and store them; an interrupted run goes on with the same command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Instead of the command line: the file to write.
+    """
+    parser = argparse.ArgumentParser(prog="python -m lindiff.deep.experiments", description=__doc__)
+    parser.add_argument("path", help="file to write, such as notebooks/results/jacobians.npz")
+    path = Path(parser.parse_args(arguments).path)
+    partial = path.with_name(path.name + ".partial")
+    cases = [(name, case) for name in NAMES for case in CASES]
+    print(f"{len(cases)} cases, about {MINUTES} minutes on one core", flush=True)
+    metadata = {"data": "see lindiff.deep.experiments", "cases": [list(case) for case in cases]}
+    arrays = read(partial)[0] if partial.exists() else {"sigmas": SIGMAS[list(PLACES)]}
+    for name, case in cases:
+        if f"{name}/{case}/values" not in arrays:
+            for key, value in measure(name, case).items():
+                arrays[f"{name}/{case}/{key}"] = value.astype(np.float16)
+            _write(partial, arrays, metadata)
+    os.replace(partial, path)
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Jacobians along a trajectory, against laws whose Jacobian is known."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from lindiff import Gaussian, GaussianMixture, LinearDenoiser, ddim, ddpm, principal_angles, sample
+from lindiff.deep.trajectories import follow, overlaps
+
+SIGMAS = [8.0, 2.0, 0.5, 0.1, 0.0]
+LAM = np.array([9.0, 4.0, 1.0, 0.25, 0.04])
+Y = 8 * torch.from_numpy(np.random.default_rng(5).standard_normal(6))
+
+
+@pytest.fixture
+def law(random_law):
+    return random_law(LAM, dim=6)
+
+
+@pytest.fixture
+def mixture(random_law):
+    return GaussianMixture([0.3, 0.7], [random_law(LAM[:3], dim=6, seed=s) for s in (1, 2)])
+
+
+def test_a_linear_denoiser_has_the_wiener_jacobian_all_along(law):
+    path = follow(LinearDenoiser(law), Y, SIGMAS, 3, basis=law.basis, rng=np.random.default_rng(0))
+    gains = LAM / (LAM + path.sigmas[:, None] ** 2)
+    np.testing.assert_array_equal(path.sigmas, SIGMAS[:-1])
+    np.testing.assert_allclose(path.values, gains[:, :3], rtol=1e-5)  # tol squared
+    np.testing.assert_allclose(path.gains, gains, rtol=1e-10)
+    np.testing.assert_allclose((path.vectors @ law.basis[:3].T) ** 2, [np.eye(3)] * 4, atol=1e-3)
+    assert abs(path.trace - gains.sum(axis=1)).max() < 5 * path.trace_error.max() + 1e-3
+    assert path.asymmetry.max() < 1e-10
+    assert (path.residuals <= 1e-3 * path.values[:, :1]).all()
+
+
+def test_the_eigenpairs_of_a_mixture_are_those_of_its_closed_form(mixture):
+    path = follow(mixture, Y, SIGMAS, 2, tol=1e-6, rng=np.random.default_rng(0))
+    for state, sigma, values, vectors in zip(
+        path.states, path.sigmas, path.values, path.vectors, strict=True
+    ):
+        exact = np.linalg.eigvalsh(mixture.jacobian(state, sigma))
+        np.testing.assert_allclose(values, exact[:-3:-1], atol=1e-6)
+        residual = mixture.jacobian(state, sigma) @ vectors.T - vectors.T * values
+        assert np.linalg.norm(residual) < 1e-5
+
+
+@pytest.mark.parametrize("step", [ddim, ddpm])
+def test_the_states_are_those_of_the_sampler_and_end_at_its_sample(mixture, step):
+    path = follow(mixture, Y, SIGMAS, 1, step=step, rng=np.random.default_rng(4))
+    (noise, _) = np.random.default_rng(4).spawn(2)
+    states = list(sample(mixture, Y[None], SIGMAS, step=step, rng=noise))
+    np.testing.assert_array_equal(path.states, [s.x[0].numpy() for s in states[:-1]])
+    np.testing.assert_allclose(path.denoised, [s.denoised[0].numpy() for s in states[:-1]])
+    np.testing.assert_array_equal(path.sample, states[-1].x[0].numpy())
+
+
+def test_the_noise_of_the_sampler_does_not_depend_on_what_is_measured(mixture):
+    one = follow(mixture, Y, SIGMAS, 1, step=ddpm, rng=np.random.default_rng(4))
+    other = follow(
+        mixture, Y, SIGMAS, 3, step=ddpm, at=[1, 3], n_probes=5, rng=np.random.default_rng(4)
+    )
+    np.testing.assert_array_equal(one.sample, other.sample)
+    np.testing.assert_array_equal(one.states[[1, 3]], other.states)
+    np.testing.assert_array_equal(other.sigmas, [2.0, 0.1])
+
+
+def test_without_a_generator_the_result_is_always_the_same(mixture):
+    one, other = (follow(mixture, Y, SIGMAS, 2, step=ddpm) for _ in range(2))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def matrix_denoiser(matrix):
+    matrix = torch.from_numpy(matrix)
+    return lambda y, sigma: (y.flatten(1) @ matrix.T).reshape(y.shape)
+
+
+def test_trace_and_asymmetry_are_unbiased_within_their_errors(rng):
+    matrix = rng.standard_normal((30, 30)) + np.diag(np.arange(30.0))
+    z = []
+    for seed in range(60):
+        path = follow(
+            matrix_denoiser(matrix),
+            torch.ones(1, 5, 6).double(),
+            [1.0, 0.0],
+            4,
+            n_probes=24,
+            rng=np.random.default_rng(seed),
+        )
+        z.append((path.trace - np.trace(matrix)) / path.trace_error)
+    # 60 standardised errors: mean 0 with error 0.13, variance 1 with error 0.2; four of each
+    assert abs(np.mean(z)) < 0.55
+    assert 0.3 < np.var(z) < 1.9
+    ratio = np.linalg.norm(matrix - matrix.T) / np.linalg.norm(matrix)
+    assert path.asymmetry[0] == pytest.approx(ratio, rel=0.15)  # 24 probes
+    top = np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1][:4]
+    np.testing.assert_allclose(path.values[0], top, rtol=1e-4)
+    assert path.vectors.shape == (1, 4, 30)
+    assert path.states.shape == (1, 1, 5, 6)
+
+
+def test_a_schedule_that_ends_above_zero_is_measured_to_its_end(law):
+    path = follow(LinearDenoiser(law), Y, [2.0, 1.0], 1)
+    np.testing.assert_array_equal(path.sigmas, [2.0, 1.0])
+    np.testing.assert_array_equal(path.sample, path.states[-1])
+
+
+def test_a_network_keeps_its_state():
+    network = torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.Tanh()).double()
+    follow(lambda y, sigma: network(y / sigma), Y, SIGMAS, 2)
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+
+
+WRONG = {
+    "a batch": (lambda law: follow(law, Y.reshape(1, 1, 2, 3), SIGMAS, 1), "pass y[0]"),
+    "k above d": (lambda law: follow(law, Y, SIGMAS, 7), "k is 7; expected"),
+    "one probe": (lambda law: follow(law, Y, SIGMAS, 1, n_probes=1), "n_probes is 1; expected"),
+    "rising levels": (lambda law: follow(law, Y, [1.0, 2.0], 1), "sigmas goes from 1.0 to 2.0"),
+    "a short basis": (
+        lambda law: follow(law, Y, SIGMAS, 1, basis=np.eye(5)),
+        "one row of basis has shape (5,); expected (6,)",
+    ),
+    "the level zero": (lambda law: follow(law, Y, SIGMAS, 1, at=[4]), "place in at is 4; expected"),
+    "no level": (lambda law: follow(law, Y, SIGMAS, 1, at=[]), "number of places in at is 0"),
+    "a seed": (lambda law: follow(law, Y, SIGMAS, 1, rng=3), "rng is 3; expected a numpy"),
+    "other references": (
+        lambda law: overlaps(np.eye(4)[:2], np.eye(4)[:3]),
+        "reference has shape (3, 4); expected (2, 4)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_named_with_what_was_expected(mixture, case):
+    call, message = WRONG[case]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(mixture)
+
+
+# ---------------------------------------------------------------- overlaps
+
+
+def test_turned_vectors_of_one_space_differ_and_their_space_does_not(rng):
+    basis = np.linalg.qr(rng.standard_normal((7, 3)))[0].T
+    turn = np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1]])
+    vector, subspace = overlaps(turn @ basis, basis)
+    np.testing.assert_allclose(vector, [0.36, 0.36, 1])
+    np.testing.assert_allclose(subspace, [0.36, 1, 1])
+
+
+def test_random_directions_reach_the_level_of_chance(rng):
+    frames = np.linalg.qr(rng.standard_normal((4000, 20, 3)))[0].swapaxes(1, 2)
+    vector, subspace = overlaps(frames, np.eye(20)[:3])
+    # a squared cosine has a variance below 2 / d^2
+    assert abs(vector.mean(axis=0) - 1 / 20).max() < 4 * 2**0.5 / 20 / 4000**0.5
+    assert abs(subspace.mean(axis=0) - np.arange(1, 4) / 20).max() < 0.005
+
+
+def test_each_of_many_frames_may_have_its_own_reference(rng):
+    frames = np.linalg.qr(rng.standard_normal((2, 5, 6, 3)))[0].swapaxes(2, 3)
+    np.testing.assert_allclose(overlaps(frames, frames).subspace, np.ones((2, 5, 3)))
+    one = overlaps(frames, frames[0, 0])
+    np.testing.assert_allclose(one.vector[1, 4], ((frames[1, 4] * frames[0, 0]).sum(-1)) ** 2)
+
+
+def test_the_space_overlap_is_the_mean_squared_cosine_of_the_principal_angles(rng):
+    u, v = np.linalg.qr(rng.standard_normal((2, 9, 4)))[0].swapaxes(1, 2)
+    expected = [(np.cos(principal_angles(u[:i], v[:i])) ** 2).mean() for i in (1, 2, 3, 4)]
+    np.testing.assert_allclose(overlaps(u, v).subspace, expected)
+
+
+def test_a_gaussian_mixture_of_one_is_a_gaussian(law):
+    one = follow(GaussianMixture([1.0], [law]), Y, SIGMAS, 2)
+    other = follow(LinearDenoiser(Gaussian(law.mean, law.eigenvalues, law.basis)), Y, SIGMAS, 2)
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
+    np.testing.assert_allclose(one.states, other.states, rtol=1e-9)
