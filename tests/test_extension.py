@@ -12,6 +12,7 @@ import launch
 import nbformat
 import offline
 import pytest
+import statements
 import versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -301,3 +302,51 @@ def test_the_strict_build_fails_and_names_each_fault(bad_book, words):
     assert bad_book.returncode != 0
     warnings = [line for line in bad_book.stderr.splitlines() if "WARN" in line or "ERROR" in line]
     assert any(words in line for line in warnings), bad_book.stderr[-3000:]
+
+
+# --- statements ---------------------------------------------------------------------------------
+
+
+def a_chapter():
+    new, text = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+    cells = [
+        text("# A chapter"),
+        new("assert 0 == 0"),
+        text(":::{prf:theorem} Two\n:label: thm-two\n\nTwo.\n:::\n\n:::{prf:proof}\nYes.\n:::"),
+        new("def f():\n    assert 1 < 2, 'one'\n\n\nnp.testing.assert_allclose(\n    2, 2\n)\nf()"),
+        text("More."),
+        new("x = 2\nassert x == 2\nprint(x)"),
+        new("plot(x)"),
+        text("## Next\n\n:::{prf:lemma} None\n:label: lem-none\n\nNone.\n:::"),
+        text("## After"),
+        new("assert 3"),
+    ]
+    cells[5].outputs = [nbformat.v4.new_output("stream", text="2\n")]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def test_a_statement_has_the_assertions_that_follow_it_in_its_section():
+    first, second = statements.statements(a_chapter())
+    assert first == (
+        "thm-two",
+        "Two",
+        ("assert 1 < 2, 'one'", "np.testing.assert_allclose(\n    2, 2\n)", "assert x == 2"),
+        ("2",),
+    )
+    assert second == ("lem-none", "None", (), ())
+
+
+def test_an_entry_shows_what_is_asserted_and_printed_or_says_that_nothing_is():
+    first, second = map(statements.entry, statements.statements(a_chapter()))
+    assert first.startswith("{prf:ref}`thm-two` Two\n\n::::{dropdown} 3 assertions\n")
+    assert "assert x == 2\n```\n\nprints\n\n```text\n2\n```\n::::" in first
+    assert second == "{prf:ref}`lem-none` None: in the text; no cell of its own"
+
+
+def test_every_chapter_is_on_the_page():
+    root = Path(__file__).parents[1]
+    page = (root / "book" / "reproducibility.md").read_text()
+    listed = [line.split()[1] for line in page.splitlines() if line.startswith("```{statements}")]
+    chapters = sorted((root / "notebooks").glob("*.ipynb"))
+    assert listed == [path.relative_to(root).as_posix() for path in chapters]
+    assert all(statements.statements(nbformat.read(path, as_version=4)) for path in chapters)
