@@ -250,10 +250,9 @@ def general_limits(eigenvalues, sigma, n_samples):
     n = _check.integer("n_samples", n_samples, 1)
     level, count = np.unique(a, return_counts=True)  # a spectrum with few levels costs little
     gap = a[:, None] - level
-    same = gap == 0
-    with np.errstate(divide="ignore"):
-        first = np.where(same, 0.0, count * level / gap).sum(axis=1) / n
-        second = np.where(same, 0.0, count * level**2 / gap**2).sum(axis=1) / n
+    gap[gap == 0] = np.inf  # the sums leave out the own level
+    first = (count * level / gap).sum(axis=1) / n
+    second = (count * level**2 / gap**2).sum(axis=1) / n
     tied = count[np.searchsorted(level, a)] > 1
     seen = (second < 1) & (first > -1) & ~tied
     alignment = np.divide(1 - second, 1 + first, out=np.zeros_like(a), where=seen)

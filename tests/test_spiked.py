@@ -119,6 +119,12 @@ def test_general_limits_agree_with_the_spiked_ones_for_one_spike():
     assert (c2[1:] == 0).all()
 
 
+def test_general_limits_without_noise_leave_out_the_zeros_of_the_spectrum():
+    values, c2 = general_limits([3.0, 1.0, 0.0, 0.0], 0.0, 100)
+    np.testing.assert_allclose(values, [3 * (1 + 0.5 / 100), 1 - 1.5 / 100, 0, 0], rtol=1e-12)
+    assert c2[0] > 0.99 and not c2[2:].any()
+
+
 def test_general_limits_on_a_power_law_have_the_published_values():
     spectrum = np.arange(1.0, 401) ** -1.5
     c2 = general_limits(spectrum, np.sqrt(0.02), 400)[1][[0, 2, 5, 7]]
