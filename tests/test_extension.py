@@ -313,6 +313,7 @@ def a_chapter():
         text("# A chapter"),
         new("assert 0 == 0"),
         text(":::{prf:theorem} Two\n:label: thm-two\n\nTwo.\n:::\n\n:::{prf:proof}\nYes.\n:::"),
+        text(":::{prf:lemma} Too\n:label: lem-too\n\nToo.\n:::"),
         new("def f():\n    assert 1 < 2, 'one'\n\n\nnp.testing.assert_allclose(\n    2, 2\n)\nf()"),
         text("More."),
         new("x = 2\nassert x == 2\nprint(x)"),
@@ -321,26 +322,26 @@ def a_chapter():
         text("## After"),
         new("assert 3"),
     ]
-    cells[5].outputs = [nbformat.v4.new_output("stream", text="2\n")]
+    cells[6].outputs = [nbformat.v4.new_output("stream", text="2\n")]
     return nbformat.v4.new_notebook(cells=cells)
 
 
-def test_a_statement_has_the_assertions_that_follow_it_in_its_section():
-    first, second = statements.statements(a_chapter())
+def test_statements_have_the_assertions_that_follow_them_in_their_section():
+    first, second = statements.groups(a_chapter())
     assert first == (
-        "thm-two",
-        "Two",
+        (("thm-two", "Two"), ("lem-too", "Too")),
         ("assert 1 < 2, 'one'", "np.testing.assert_allclose(\n    2, 2\n)", "assert x == 2"),
         ("2",),
     )
-    assert second == ("lem-none", "None", (), ())
+    assert second == ((("lem-none", "None"),), (), ())
 
 
 def test_an_entry_shows_what_is_asserted_and_printed_or_says_that_nothing_is():
-    first, second = map(statements.entry, statements.statements(a_chapter()))
-    assert first.startswith("{prf:ref}`thm-two` Two\n\n::::{dropdown} 3 assertions\n")
+    first, second = map(statements.entry, statements.groups(a_chapter()))
+    lines = "- {prf:ref}`thm-two` Two\n- {prf:ref}`lem-too` Too\n\n::::{dropdown} 3 assertions\n"
+    assert first.startswith(lines)
     assert "assert x == 2\n```\n\nprints\n\n```text\n2\n```\n::::" in first
-    assert second == "{prf:ref}`lem-none` None: in the text; no cell of its own"
+    assert second == "- {prf:ref}`lem-none` None; in the text, no cell of its own"
 
 
 def test_every_chapter_is_on_the_page():
@@ -349,4 +350,4 @@ def test_every_chapter_is_on_the_page():
     listed = [line.split()[1] for line in page.splitlines() if line.startswith("```{statements}")]
     chapters = sorted((root / "notebooks").glob("*.ipynb"))
     assert listed == [path.relative_to(root).as_posix() for path in chapters]
-    assert all(statements.statements(nbformat.read(path, as_version=4)) for path in chapters)
+    assert all(statements.groups(nbformat.read(path, as_version=4)) for path in chapters)

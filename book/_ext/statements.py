@@ -21,40 +21,37 @@ STATEMENT = re.compile(
 SECTION = re.compile(r"^## ", re.M)
 
 
-class Statement(NamedTuple):
-    """A statement, the assertions that follow it in its section, and what their cells print."""
+class Group(NamedTuple):
+    """Statements in a row, the assertions that follow them, and what their cells print."""
 
-    label: str
-    title: str
-    assertions: tuple
-    printed: tuple
+    statements: tuple  # of (label, title)
+    assertions: tuple = ()
+    printed: tuple = ()
 
 
-def statements(notebook):
-    """List the statements of a notebook in their order.
+def groups(notebook):
+    """List the statements of a notebook in their order, those together that share their cells.
 
-    A cell belongs to the last statement before it, up to the next section.
+    A cell belongs to the statements before it, up to the next section.
     """
-    found, current = {}, None
+    found, ended = [], True
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            marks = sorted(
-                [*STATEMENT.finditer(cell.source), *SECTION.finditer(cell.source)],
-                key=lambda mark: mark.start(),
-            )
-            for mark in marks:
-                current = mark["label"] if mark.re is STATEMENT else None
-                if current:
-                    found[current] = Statement(current, mark["title"].strip(), (), ())
-        elif current:
-            texts = tuple(assertions(cell.source))
-            if texts:
-                last = found[current]
-                printed = tuple(o.text.rstrip() for o in cell.outputs if o.get("name") == "stdout")
-                found[current] = last._replace(
-                    assertions=last.assertions + texts, printed=last.printed + printed
-                )
-    return list(found.values())
+            marks = [*STATEMENT.finditer(cell.source), *SECTION.finditer(cell.source)]
+            for mark in sorted(marks, key=lambda mark: mark.start()):
+                if mark.re is SECTION:
+                    ended = True
+                    continue
+                if ended or found[-1].assertions:
+                    found.append(Group(()))
+                new = (mark["label"], mark["title"].strip())
+                found[-1] = found[-1]._replace(statements=(*found[-1].statements, new))
+                ended = False
+        elif not ended and (texts := tuple(assertions(cell.source))):
+            last, outputs = found[-1], cell.outputs
+            printed = tuple(o.text.rstrip() for o in outputs if o.get("name") == "stdout")
+            found[-1] = Group(last.statements, last.assertions + texts, last.printed + printed)
+    return found
 
 
 def assertions(source):
@@ -68,7 +65,7 @@ def assertions(source):
 
 
 class Statements(SphinxDirective):
-    """The statements of one chapter as folded entries."""
+    """The statements of one chapter, with their assertions folded."""
 
     required_arguments = 1
 
@@ -77,21 +74,20 @@ class Statements(SphinxDirective):
         path = Path(self.env.srcdir, self.arguments[0])
         self.env.note_dependency(str(path))
         notebook = nbformat.read(path, as_version=4)
-        return self.parse_text_to_nodes("\n\n".join(map(entry, statements(notebook))))
+        return self.parse_text_to_nodes("\n\n".join(map(entry, groups(notebook))))
 
 
-def entry(statement):
+def entry(group):
     """Return the text of one entry."""
-    count = len(statement.assertions)
-    link = f"{{prf:ref}}`{statement.label}` {statement.title}"
+    lines = [f"- {{prf:ref}}`{label}` {title}" for label, title in group.statements]
+    count = len(group.assertions)
     if not count:
-        return f"{link}: in the text; no cell of its own"
-    printed = "\n".join(statement.printed)
-    body = "```python\n" + "\n".join(statement.assertions) + "\n```"
-    if printed:
-        body += f"\n\nprints\n\n```text\n{printed}\n```"
+        return "\n".join(lines) + "; in the text, no cell of its own"
+    body = "```python\n" + "\n".join(group.assertions) + "\n```"
+    if group.printed:
+        body += "\n\nprints\n\n```text\n" + "\n".join(group.printed) + "\n```"
     word = "assertion" if count == 1 else "assertions"
-    return f"{link}\n\n::::{{dropdown}} {count} {word}\n{body}\n::::"
+    return "\n".join(lines) + f"\n\n::::{{dropdown}} {count} {word}\n{body}\n::::"
 
 
 def setup(app):
