@@ -1,6 +1,7 @@
 """The local Sphinx extension, alone and in two small books: one is right, one has every fault."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -350,4 +351,7 @@ def test_every_chapter_is_on_the_page():
     listed = [line.split()[1] for line in page.splitlines() if line.startswith("```{statements}")]
     chapters = sorted((root / "notebooks").glob("*.ipynb"))
     assert listed == [path.relative_to(root).as_posix() for path in chapters]
-    assert all(statements.groups(nbformat.read(path, as_version=4)) for path in chapters)
+    notebooks = [nbformat.read(path, as_version=4) for path in chapters]
+    assert all(map(statements.groups, notebooks))
+    titles = [re.search("^# (.*)$", nb.cells[0].source, re.M)[1] for nb in notebooks]
+    assert re.findall("^### (.*)$", page, re.M) == titles
