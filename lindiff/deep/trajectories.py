@@ -77,9 +77,9 @@ def follow(
 ):
     r"""Run a sampler from one noisy image and measure the Jacobian on the way.
 
-    Works for any denoiser that torch can differentiate, and leaves it as it was. A level costs
-    about a hundred products with J or its transpose: a tenth of a second for a network of the
-    package, a minute for a large one. Nothing is trained and no matrix is formed.
+    Works for any denoiser that torch can differentiate, and leaves it as it was. A level costs some
+    hundred products with J or its transpose, each about a call of the denoiser. Nothing is trained
+    and no matrix is formed.
 
     Parameters
     ----------
