@@ -65,7 +65,7 @@ train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 4
 	$(BIN)/python -m lindiff.deep.recipes mnist photographs
 
 jacobians: $(STAMP) ## measure the Jacobians along generation anew (about 15 minutes on one core)
-	$(BIN)/python -m lindiff.deep.experiments notebooks/results/jacobians.npz
+	$(BIN)/python -m lindiff.deep.experiments
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks

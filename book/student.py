@@ -5,7 +5,6 @@ Each solution becomes an empty cell in which the student's own goes. The copies 
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -60,13 +59,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / "_build" / "student")
     folder = parser.parse_args(arguments).folder
-    # Chapters may read what lies beside them; a copy needs it too.
-    shutil.copytree(
-        ROOT / "notebooks",
-        folder,
-        ignore=shutil.ignore_patterns(".*", "*.ipynb"),
-        dirs_exist_ok=True,
-    )
+    folder.mkdir(parents=True, exist_ok=True)
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path in paths:
         copy = without_solutions(nbformat.read(path, as_version=4))

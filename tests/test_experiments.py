@@ -1,7 +1,6 @@
 """The stored measurements of Jacobians along generation: their form, and a part of them anew."""
 
 import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from lindiff import EmpiricalBayes, Gaussian
 from lindiff.deep import experiments, recipes
 from lindiff.deep.networks import Config, UNet
 
-STORED = Path(__file__).parents[1] / "notebooks" / "results" / "jacobians.npz"
 QUANTITIES = {
     "values": (8,),
     "gains": (8,),
@@ -28,12 +26,12 @@ QUANTITIES = {
 
 @pytest.fixture(scope="module")
 def stored():
-    return experiments.read(STORED)
+    return experiments.read()
 
 
 def test_the_stored_measurements_are_complete_and_small(stored):
     arrays, metadata = stored
-    assert STORED.stat().st_size < 400_000
+    assert experiments.STORED.stat().st_size < 400_000
     expected = {
         f"{n}/{c}/{q}" for n in experiments.NAMES for c in experiments.CASES for q in QUANTITIES
     }

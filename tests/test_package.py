@@ -27,7 +27,6 @@ NO_EXAMPLE = {
     "lindiff.plots.use_style": "changes global settings",
     "lindiff.deep.experiments.main": "the command behind `make jacobians`",
     "lindiff.deep.experiments.measure": "takes minutes",
-    "lindiff.deep.experiments.read": "needs the file that `make jacobians` writes",
     "lindiff.deep.recipes.main": "the command behind `make train`",
     "lindiff.samplers.denoise": "a check that samplers and laws share",
     "lindiff.samplers.scaled": "a step that samplers and laws share",

@@ -1,8 +1,8 @@
 """The measurements behind the chapter on Jacobians along generation, and where they are stored.
 
-``python -m lindiff.deep.experiments notebooks/results/jacobians.npz`` (or ``make jacobians``)
-repeats them: :func:`~lindiff.deep.trajectories.follow` for the networks that come with the package,
-and for three controls of each, on the same starting noise.
+``python -m lindiff.deep.experiments`` (or ``make jacobians``) repeats them:
+:func:`~lindiff.deep.trajectories.follow` for the networks that come with the package, and for three
+controls of each, on the same starting noise.
 """
 
 import argparse
@@ -30,6 +30,8 @@ K, PATHS = 8, 16
 NAMES, CASES = ("mnist", "photographs"), ("network", "shuffled", "mixture", "images")
 TRANSFORM = {"mnist": "fourier", "photographs": "cosine"}
 MINUTES = 15
+#: The measurements that come with the package.
+STORED = Path(__file__).parent / "results" / "jacobians.npz"
 
 
 def images(name):
@@ -252,18 +254,25 @@ def measure(name, case):
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
-def read(path):
+def read(path=STORED):
     """Read what :func:`main` wrote.
 
     Parameters
     ----------
-    path : str or pathlib.Path
+    path : str or pathlib.Path, optional
+        By default the measurements that come with the package.
 
     Returns
     -------
     arrays : dict of ndarray
         By ``"name/case/quantity"``, each (paths, levels, ...), half precision; and ``"sigmas"``.
     metadata : dict
+
+    Examples
+    --------
+    >>> arrays, _ = read()
+    >>> arrays["mnist/network/values"].shape
+    (16, 12, 8)
     """
     with np.load(path, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
@@ -283,11 +292,11 @@ def main(arguments=None):
     Parameters
     ----------
     arguments : list of str, optional
-        Instead of the command line: the file to write.
+        Instead of the command line: the file to write, by default the one of the package.
     """
     parser = argparse.ArgumentParser(prog="python -m lindiff.deep.experiments", description=__doc__)
-    parser.add_argument("path", help="file to write, such as notebooks/results/jacobians.npz")
-    path = Path(parser.parse_args(arguments).path)
+    parser.add_argument("path", nargs="?", type=Path, default=STORED, help="file to write")
+    path = parser.parse_args(arguments).path
     partial = path.with_name(path.name + ".partial")
     cases = [(name, case) for name in NAMES for case in CASES]
     print(f"{len(cases)} cases, about {MINUTES} minutes on one core", flush=True)
