@@ -13,6 +13,7 @@ import launch
 import nbformat
 import offline
 import pytest
+import slides
 import statements
 import versions
 
@@ -221,6 +222,9 @@ def build(folder, pages, **environment):
         "format: jb-book\nroot: book/index\nchapters:\n"
         + "".join(f"  - file: {Path(name).with_suffix('')}\n" for name in list(pages)[1:])
     )
+    (folder / "book" / "slides.md").write_text(
+        "# One\n\n![](fig-dot)\n\n- $a<b_1$\n\nNote: slowly\n\n---\n\n## Two\n"
+    )
     for name, text in pages.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -238,7 +242,8 @@ def good_book(tmp_path_factory):
     folder = tmp_path_factory.mktemp("good")
     pages = {
         "book/index.md": "# A book\n\nSee {cite}`known`, and $x^2$.\n\n"
-        "```{image} dot.png\n:alt: One white dot.\n```\n\n```{versions}\nnumpy\n```\n\n"
+        "```{figure} dot.png\n:name: fig-dot\n:alt: One white dot.\n\nA dot\n```\n\n"
+        "```{versions}\nnumpy\n```\n\n"
         "```{bibliography}\n```\n",
         "notebooks/chapter.ipynb": notebook("print(1 / 2)"),
     }
@@ -276,6 +281,18 @@ def test_the_versions_are_those_of_this_environment(good_book):
     assert versions.__doc__
 
 
+def test_the_slides_show_figures_of_the_book(good_book):
+    page = (good_book / "slides" / "index.html").read_text()
+    first, second = slides.BeautifulSoup(page, "html.parser").find_all("section")
+    assert first.find("a")["href"] == "../book/index.html#fig-dot"
+    assert first.find("img").attrs == {"src": "../_images/dot.png", "alt": "One white dot."}
+    assert first.find("li").get_text() == r"\(a<b_1\)"
+    assert first.find("aside").get_text(strip=True) == "slowly"
+    assert second.find("h2").get_text() == "Two" and second.find("aside") is None
+    for name in slides.REVEAL:
+        assert (good_book / "_static" / "reveal" / name).stat().st_size > 0
+
+
 @pytest.fixture(scope="module")
 def bad_book(tmp_path_factory):
     pages = {
@@ -295,6 +312,7 @@ def bad_book(tmp_path_factory):
         "unknown",
         "loads from another host",
         "alternative text",
+        "slides.md shows 'fig-dot'",
         "failing.ipynb",
         "stderr",
     ],

@@ -26,8 +26,9 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
 PAGES = [page.relative_to(SITE).as_posix() for page in built_pages(SITE)]
+SLIDES = "slides/index.html"
 # The first page of the folder only forwards to the title page of the book.
-CONTENT = [page for page in PAGES if page != "index.html"]
+CONTENT = [page for page in PAGES if page not in ("index.html", SLIDES)]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 PHONE = {"width": 390, "height": 844}
 
@@ -260,3 +261,34 @@ def test_solutions_are_hidden_until_asked_for(visit, name):
     button.focus()
     page.keyboard.press("Enter")
     assert solutions[0].query_selector("section").is_visible()
+
+
+# --- what a lecturer does -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["http", "file"])
+def test_slides_follow_the_arrow_keys_without_a_network(visit, where):
+    page, outside, complaints = visit(SLIDES, where, viewport={"width": 1120, "height": 700})
+    page.wait_for_function("() => window.Reveal && Reveal.isReady()")
+    total = page.evaluate("Reveal.getTotalSlides()")
+    assert total >= 15
+    heights, titles = [], set()
+    for number in range(total):
+        assert page.evaluate("Reveal.getSlidePastCount()") == number
+        heights.append(page.evaluate("Reveal.getCurrentSlide().scrollHeight"))
+        titles.add(page.evaluate("Reveal.getCurrentSlide().querySelector('h1, h2').innerText"))
+        page.keyboard.press("ArrowRight")
+    assert max(heights) <= 700, "a slide is higher than the screen"
+    assert len(titles) == total
+    assert outside == [] and complaints == []
+
+
+def test_slides_are_complete_and_accessible(visit):
+    page = visit(SLIDES).page
+    slides = page.query_selector_all(".slides > section")
+    assert all(len(slide.query_selector_all("img")) == 1 for slide in slides)
+    assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt.length > 30)")
+    assert not re.search(r"\\\(|\\\[|\$", page.inner_text("body"))
+    assert page.query_selector_all("mjx-container") and not page.query_selector_all("mjx-merror")
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    assert axe_faults(page, "light", {}) == []
