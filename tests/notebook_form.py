@@ -7,6 +7,9 @@
 A notebook in its form was run from top to bottom in a fresh kernel. It keeps the text that its
 cells printed, which the tests compare, and drops pictures, HTML and times, which would differ from
 one machine to the next. Running `--fix` twice therefore changes nothing the second time.
+
+Its second cell installs the package on Colab, from the repository whose address is the environment
+variable LINDIFF_REPOSITORY when `--fix` runs; without the variable the address stays as it is.
 """
 
 import argparse
@@ -20,7 +23,19 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from notebook_rules import KERNEL, LANGUAGE, RULES, cell_id, code_cells, figure_name, markdown
+from nbformat.v4 import new_code_cell
+from notebook_rules import (
+    ADDRESS,
+    COLAB,
+    KERNEL,
+    LANGUAGE,
+    RULES,
+    address,
+    cell_id,
+    code_cells,
+    figure_name,
+    markdown,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +72,7 @@ def fix(path, timeout=300):
     path = Path(path)
     notebook = read(path)
     before = path.read_text(encoding="utf-8")
+    open_on_colab(notebook)
     run(notebook, path.parent, timeout)
     normalise(notebook)
     after = dump(notebook)
@@ -91,6 +107,17 @@ def run(notebook, folder, timeout=300):
 def _last_line(error):
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
+
+
+def open_on_colab(notebook):
+    """Write the cell for Colab, in place, after the cell with the title."""
+    second = notebook.cells[1] if len(notebook.cells) > 1 else new_code_cell()
+    if not ADDRESS.search(second.source):
+        second = new_code_cell()
+        notebook.cells.insert(1, second)
+    where = os.environ.get("LINDIFF_REPOSITORY", "").strip() or address(second)
+    second.source = COLAB.format(address=where)
+    second.metadata.tags = ["remove-cell"]
 
 
 def normalise(notebook):

@@ -19,6 +19,19 @@ SHELL = re.compile(
 TITLE = re.compile(r"(?:\([\w-]+\)=\s*)*# \S")
 FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|pdf)", re.I)
 
+COLAB = """\
+import sys
+
+if "google.colab" in sys.modules:  # Colab lacks the package; elsewhere this cell does nothing
+    import subprocess
+
+    REPOSITORY = "{address}"
+    if not REPOSITORY:
+        raise ValueError("write the address of this book's repository between the quotes above")
+    package = "lindiff[data,deep,sweep] @ git+" + REPOSITORY
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)"""
+ADDRESS = re.compile(r'^ +REPOSITORY = "(.*)"$', re.M)
+
 
 def cell_id(number):
     """Return the id of the cell at place `number`, counted from 1."""
@@ -77,6 +90,21 @@ def no_timestamps(notebook):
     expected = {"kernelspec": KERNEL, "language_info": LANGUAGE}
     if notebook.metadata != expected:
         yield f"notebook metadata {dict(notebook.metadata)}, expected {expected}"
+
+
+def opens_on_colab(notebook):
+    """The second cell installs the package where a notebook is opened without it."""
+    cell = notebook.cells[1] if len(notebook.cells) > 1 else None
+    if cell is None or cell.source != COLAB.format(address=address(cell)):
+        yield "cell 2: not the cell that installs lindiff on Colab; `--fix` writes it"
+    elif _tags(cell) != ["remove-cell"]:
+        yield f"cell 2: tags {_tags(cell)}, expected ['remove-cell']: pages do not show it"
+
+
+def address(cell):
+    """Return the address of the repository that the cell for Colab has, perhaps empty."""
+    found = ADDRESS.search(cell.source)
+    return found[1] if found else ""
 
 
 def no_shell(notebook):
@@ -199,6 +227,7 @@ RULES = [
     fixed_ids,
     text_outputs_only,
     no_timestamps,
+    opens_on_colab,
     no_shell,
     short_cells,
     described_figures,

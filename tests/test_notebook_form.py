@@ -1,6 +1,9 @@
 """The tool that keeps the chapters in form: each rule rejects what it is for, `--fix` is safe."""
 
 import copy
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import nbformat
 import notebook_form
@@ -49,7 +52,7 @@ def notebook(finished):
 
 
 def add(notebook, cell):
-    notebook.cells.insert(1, cell)
+    notebook.cells.insert(2, cell)
 
 
 def edit(number, **changes):
@@ -97,6 +100,9 @@ BROKEN = [
     (rules.text_outputs_only, edit(1, attachments={"a.png": {"image/png": "AAAA"}})),
     (rules.no_timestamps, lambda n: n.cells[1].metadata.update(execution={"iopub.status": "now"})),
     (rules.no_timestamps, lambda n: n.metadata.kernelspec.update(name="my-own")),
+    (rules.opens_on_colab, edit(2, source="import sys")),
+    (rules.opens_on_colab, edit(2, metadata=nbformat.from_dict({}))),
+    (rules.opens_on_colab, lambda n: n.cells.pop(1)),
     (rules.no_shell, edit(2, source="!ls")),
     (rules.no_shell, edit(2, source="if True:\n    %pip install x")),
     (rules.no_shell, edit(2, source="%%bash\nls")),
@@ -114,9 +120,9 @@ BROKEN = [
     (rules.tagged_cells, edit(2, source="display(frames(images))")),
     (rules.tagged_cells, edit(2, source="Frames(draw, labels)")),
     (rules.tagged_cells, edit(2, source="assert True", metadata=nbformat.from_dict(IGNORED))),
-    (rules.enough_asserts, edit(2, source="x = 1")),
-    (rules.compared_output, edit(3, outputs=[])),
-    (rules.compared_output, edit(3, metadata=nbformat.from_dict(IGNORED))),
+    (rules.enough_asserts, edit(3, source="x = 1")),
+    (rules.compared_output, edit(4, outputs=[])),
+    (rules.compared_output, edit(4, metadata=nbformat.from_dict(IGNORED))),
     (rules.sections, edit(1, source="A text without a title")),
     (rules.sections, lambda n: n.cells.pop(0)),
     (rules.sections, swap("## Summary", "## The end")),
@@ -185,17 +191,42 @@ def test_fixing_keeps_text_and_drops_the_rest(tmp_path):
     nbformat.write(notebook, path)
     notebook_form.fix(path)
     fixed = notebook_form.read(path)
-    assert fixed.cells[1].outputs[0].text == "one\ntwo\n"
-    assert fixed.cells[1].metadata == {"tags": ["kept"]}
-    assert fixed.cells[2].outputs[0].data == {"text/plain": "<IPython.core.display.HTML object>"}
+    assert fixed.cells[3].outputs[0].text == "one\ntwo\n"
+    assert fixed.cells[3].metadata == {"tags": ["kept"]}
+    assert fixed.cells[4].outputs[0].data == {"text/plain": "<IPython.core.display.HTML object>"}
     assert notebook_form.check([path]) == []
+
+
+def run_on_colab(cell, monkeypatch):
+    """Run the cell for Colab as if there; return the commands that it gives."""
+    commands = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    exec(cell.source, {})
+    return commands
+
+
+def test_the_cell_for_colab_installs_from_the_repository_that_was_named(
+    finished, tmp_path, monkeypatch
+):
+    path = tmp_path / "01_chapter.ipynb"
+    path.write_bytes(finished.read_bytes())
+    with pytest.raises(ValueError, match="address of this book's repository"):
+        run_on_colab(code(rules.COLAB.format(address="")), monkeypatch)
+    monkeypatch.setenv("LINDIFF_REPOSITORY", "https://example.org/book")
+    assert notebook_form.fix(path)
+    monkeypatch.delenv("LINDIFF_REPOSITORY")
+    assert not notebook_form.fix(path)
+    (command,) = run_on_colab(notebook_form.read(path).cells[1], monkeypatch)
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert command[-1] == "lindiff[data,deep,sweep] @ git+https://example.org/book"
 
 
 @pytest.mark.parametrize(
     "source, words",
     [
-        ("raise ValueError('wrong sign')", "cell 2 failed: .*wrong sign"),
-        ("import sys\nsys.stderr.write('a complaint')", "cell 2 writes to stderr: a complaint"),
+        ("raise ValueError('wrong sign')", "cell 4 failed: .*wrong sign"),
+        ("import sys\nsys.stderr.write('a complaint')", "cell 4 writes to stderr: a complaint"),
     ],
 )
 def test_a_failing_cell_is_named_and_the_file_left_untouched(tmp_path, source, words):
