@@ -146,13 +146,12 @@ def subspace_iteration(a, v):
         v = mix @ image
 
 
-def _symmetric(h):
+def _symmetric(h, limit=1e-4, advice="expected a symmetric one, such as (J + J.T)/2"):
     """Return the symmetric part, or raise ValueError if there is more to the matrix."""
     gap, size = np.abs(h - h.T).max(), np.abs(h).max()
-    if gap > 1e-4 * size:
+    if gap > limit * size:
         raise ValueError(
-            f"the operator is asymmetric ({gap / size:.1e} of its size on the subspace); "
-            "expected a symmetric one, such as (J + J.T)/2"
+            f"the operator is asymmetric ({gap / size:.1e} of its size on the subspace); {advice}"
         )
     return (h + h.T) / 2
 
@@ -207,14 +206,19 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng):
     k = _check.integer("k", k, 1, dim)
     block = _check.integer("block", block, 1, dim)
     budget = dim if max_products is None else _check.integer("max_products", max_products, k)
-    for values, mix, basis, images in _krylov_spaces(_on_rows(a, dim), k, dim, block, budget, rng):
+    return _eigenpairs(_on_rows(a, dim), k, dim, block, tol, budget, rng)
+
+
+def _eigenpairs(apply, k, dim, block, tol, budget, rng, *rounding):
+    """As :func:`krylov`, of arguments that are checked; `rounding` as for `_symmetric`."""
+    for values, mix, basis, images in _krylov_spaces(apply, k, dim, block, budget, rng, *rounding):
         residuals = np.linalg.norm(mix @ images - values[:, None] * (mix @ basis), axis=1)
         if len(values) == k and residuals.max() <= tol * np.abs(values).max():
             break
     return EigenPairs(values, mix @ basis, residuals, len(basis))
 
 
-def _krylov_spaces(apply, k, dim, block, budget, rng):
+def _krylov_spaces(apply, k, dim, block, budget, rng, *rounding):
     """Grow a block Krylov space up to `budget` rows, yielding its leading Ritz pairs.
 
     Each state is (values, mix, basis, images): the rows ``mix @ basis`` are the Ritz vectors,
@@ -227,7 +231,7 @@ def _krylov_spaces(apply, k, dim, block, budget, rng):
         image = apply(fresh)
         projected = np.block([[projected, basis @ image.T], [fresh @ images.T, fresh @ image.T]])
         basis, images = np.vstack([basis, fresh]), np.vstack([images, image])
-        values, mix = np.linalg.eigh(_symmetric(projected))
+        values, mix = np.linalg.eigh(_symmetric(projected, *rounding))
         yield values[::-1][:k], mix[:, ::-1][:, :k].T, basis, images
 
 

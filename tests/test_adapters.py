@@ -259,6 +259,16 @@ def test_the_model_stays_as_it_was_and_in_training():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
+def test_gradient_checkpointing_is_turned_off_in_the_denoiser_and_stays_on_in_the_model():
+    pipeline = make_pipeline()
+    exact = Jacobian(from_diffusers(pipeline), torch.ones(1, 8, 8).double(), 0.5).dense()
+    pipeline.unet.enable_gradient_checkpointing()
+    jacobian = Jacobian(from_diffusers(pipeline), torch.ones(1, 8, 8).double(), 0.5)
+    np.testing.assert_allclose(jacobian.dense(), exact, atol=1e-12)
+    np.testing.assert_allclose(jacobian.jv(np.eye(64)).T, exact, atol=1e-12)
+    assert pipeline.unet.is_gradient_checkpointing
+
+
 def test_the_weights_are_shared_and_ask_for_no_gradients():
     pipeline = make_pipeline()
     denoiser = from_diffusers(pipeline)

@@ -1,5 +1,6 @@
 """Jacobians of denoisers, every tool against the dense Jacobian of torch or a closed form."""
 
+import copy
 import re
 import threading
 from itertools import islice
@@ -166,6 +167,7 @@ F = nn.functional
 W = torch.randn((2, 2, 3, 3), generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 CONVOLUTIONS = {
     "plain": lambda x: F.conv2d(x, W, padding=1),
+    "all by name": lambda x: F.conv2d(input=x, weight=W, padding=1),
     "by name": lambda x: torch.conv2d(x, weight=W, bias=W[:, 0, 0, 0], padding=(1, 1)),
     "dilated": lambda x: F.conv2d(x, W, None, 1, 2, 2),
     "grouped": lambda x: F.conv2d(x, W[:, :1], padding=1, groups=2),
@@ -193,6 +195,80 @@ def test_every_form_of_a_convolution_has_its_exact_products(name):
     near = {"rtol": 0, "atol": 1e-12 * np.abs(dense).max()}
     np.testing.assert_allclose(jacobian.dense(), dense, **near)
     np.testing.assert_allclose(jacobian.jv(np.eye(72)).T, dense, **near)
+
+
+def test_a_denoiser_may_change_its_image_in_place():
+    y = image((2, 6, 6))
+    before = y.clone()
+    jacobian = Jacobian(lambda y, s: y.mul_(2).sin_(), y, SIGMA)
+    np.testing.assert_allclose(jacobian.dense(), np.diag(2 * np.cos(2 * before.numpy().ravel())))
+    np.testing.assert_allclose(jacobian.jv(np.eye(72)), jacobian.dense())
+    assert torch.equal(y, before)
+
+
+def test_a_denoiser_that_is_the_gradient_of_an_energy_has_a_symmetric_jacobian():
+    conv = nn.Conv2d(2, 4, 3, padding=1).double().requires_grad_(False)
+
+    def denoiser(y, sigma):
+        energy = conv(y).tanh().square().sum()
+        return y - sigma**2 * torch.autograd.grad(energy, y, create_graph=True)[0]
+
+    y = image((2, 6, 6))
+    with torch.no_grad():
+        jacobian = Jacobian(denoiser, y, SIGMA)
+    exact = (
+        np.eye(72)
+        - SIGMA**2
+        * torch.autograd.functional.hessian(lambda y: conv(y[None]).tanh().square().sum(), y)
+        .reshape(72, 72)
+        .numpy()
+    )
+    np.testing.assert_allclose(jacobian.dense(), exact, atol=1e-12)
+    np.testing.assert_allclose(jacobian.jv(np.eye(72)), exact, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inside_the_denoiser_leaves_its_decompositions(dtype):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 1, 3, padding=1)]
+    network, y = nn.Sequential(*layers).requires_grad_(False), image((1, 8, 8)).float()
+    exact = Jacobian(lambda y, s: 0.8 * y + network(y), y, SIGMA).dense()
+    half = copy.deepcopy(network).to(dtype)
+    jacobian = Jacobian(lambda y, s: 0.8 * y + half(y.to(dtype)).to(y.dtype), y, SIGMA)
+    gap = abs(jacobian.jv(np.eye(64)).T - jacobian.dense()).max()
+    rounding = torch.finfo(dtype).eps
+    assert gap > rounding / 100  # the products do disagree
+    found = jacobian.svd(3, tol=4 * rounding, rng=np.random.default_rng(0))
+    near = {"rtol": 4 * rounding}
+    np.testing.assert_allclose(found.values, np.linalg.svd(exact)[1][:3], **near)
+    pairs = jacobian.eigh(3, tol=4 * rounding, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(
+        pairs.values, np.linalg.eigvalsh(exact + exact.T)[:-4:-1] / 2, **near
+    )
+
+
+class Double(torch.autograd.Function):
+    """Twice y; its second derivative is wrong by an antisymmetric map, which one product hides."""
+
+    @staticmethod
+    def forward(ctx, y, back=False):
+        ctx.back = back
+        return 2 * y
+
+    @staticmethod
+    def backward(ctx, grad):
+        if ctx.back:
+            return 2 * grad + grad.roll(1, -1) - grad.roll(-1, -1), None
+        return Double.apply(grad, True), None
+
+
+@pytest.mark.parametrize("method", ["svd", "eigh"])
+def test_products_that_are_not_adjoint_are_the_fault_of_a_backward_pass_and_not_of_the_caller(
+    method,
+):
+    jacobian = Jacobian(lambda y, s: Double.apply(y), image((8,)), SIGMA, chunk=1)
+    with pytest.raises(ValueError, match=r"asymmetric .* by construction, so a backward pass"):
+        getattr(jacobian, method)(2, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -774,7 +850,6 @@ NOT_DIFFERENTIABLE = {
     "constant": lambda y, sigma: torch.ones_like(y),
     "numpy": lambda y, sigma: torch.from_numpy(2 * y.numpy()),
     "detached numpy": lambda y, sigma: torch.from_numpy(2 * y.detach().numpy()),
-    "integers": lambda y, sigma: y.round().long(),
 }
 
 
@@ -791,6 +866,16 @@ def test_a_denoiser_with_one_derivative_has_the_transposed_product_only(once, sh
     np.testing.assert_allclose(jacobian.vj(Y), 2 * Y)
     with pytest.raises(ValueError, match=re.escape(OFFER)):
         jacobian.jv(Y)
+
+
+def test_gradient_checkpointing_is_refused_by_name():
+    conv = nn.Conv2d(1, 1, 3, padding=1).double()
+
+    def denoiser(y, sigma):
+        return torch.utils.checkpoint.checkpoint(lambda x: conv(x).tanh(), y, use_reentrant=False)
+
+    with pytest.raises(ValueError, match="uses gradient checkpointing; turn it off"):
+        Jacobian(denoiser, Y, SIGMA)
 
 
 def test_an_error_of_the_denoiser_itself_comes_through():
@@ -837,7 +922,11 @@ WRONG = {
     ),
     "a result of another precision": (
         lambda: Jacobian(lambda y, s: y.float(), Y, SIGMA),
-        "the denoiser returned torch.float32 for torch.float64",
+        "the denoiser returned torch.float32 for torch.float64; end it with .to(y.dtype)",
+    ),
+    "integers as a result": (
+        lambda: Jacobian(lambda y, s: y.round().long(), Y, SIGMA),
+        "the denoiser returned torch.int64 for torch.float64; end it with .to(y.dtype)",
     ),
     "noise": (
         lambda: Jacobian(lambda y, s: y * torch.rand_like(y), Y, SIGMA),

@@ -149,6 +149,73 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
     assert target.exists()
 
 
+@pytest.fixture
+def left_over(tiny, tmp_path, monkeypatch):
+    """What an interrupted run leaves; a call that measures anew fails."""
+    measure = experiments.measure
+
+    def once(name, case):
+        if case == "images":
+            raise KeyboardInterrupt
+        return measure(name, case)
+
+    monkeypatch.setattr(experiments, "measure", once)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.main([str(tmp_path / "a.npz")])
+    monkeypatch.setattr(experiments, "measure", lambda name, case: pytest.fail("measured"))
+    return tmp_path / "a.npz.partial"
+
+
+DAMAGES = {
+    "empty": lambda c: b"",
+    "cut": lambda c: c[:-100],
+    "text": lambda c: b"not an archive, but some text that is long enough",
+    "flipped": lambda c: c[:200] + bytes([c[200] ^ 1]) + c[201:],
+    "zeros": lambda c: bytes(len(c)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_refused_with_advice_and_left_alone(left_over, damage):
+    content = DAMAGES[damage](left_over.read_bytes())
+    left_over.write_bytes(content)
+    with pytest.raises(ValueError, match=r"partial is damaged or .*; delete it to start anew"):
+        experiments.main([str(left_over.with_suffix(""))])
+    assert left_over.read_bytes() == content
+
+
+def test_another_array_file_holds_no_measurements(tmp_path):
+    np.savez(tmp_path / "other.npz", sigmas=np.ones(3))
+    with pytest.raises(ValueError, match="holds no measurements"):
+        experiments.read(tmp_path / "other.npz")
+    with pytest.raises(FileNotFoundError):
+        experiments.read(tmp_path / "none.npz")
+
+
+def test_a_state_of_other_networks_is_refused_and_left_alone(left_over, tmp_path, monkeypatch):
+    before = left_over.read_bytes()
+    (tmp_path / "photographs.safetensors").write_bytes(b"trained anew")
+    monkeypatch.setattr(experiments.pretrained, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="measured with other networks or cases; delete it"):
+        experiments.main([str(left_over.with_suffix(""))])
+    assert left_over.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["none/a.npz", "."])
+def test_a_place_that_cannot_be_written_to_is_noticed_before_the_work(
+    tiny, tmp_path, monkeypatch, capsys, name
+):
+    monkeypatch.setattr(experiments, "measure", lambda name, case: pytest.fail("measured"))
+    with pytest.raises(ValueError, match="expected a file in an existing folder that can be"):
+        experiments.main([str(tmp_path / name)])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(ValueError, match=r"rng is 0; expected a numpy\.random\.Generator"):
+        experiments.shuffled(torch.nn.Linear(2, 2), 0)
+
+
 def test_the_module_is_the_command(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["experiments", "--help"])
     with pytest.raises(SystemExit, match="0"):

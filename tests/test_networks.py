@@ -68,6 +68,17 @@ def test_the_coefficients_make_input_and_target_of_unit_variance():
     torch.testing.assert_close(seen["level"], torch.full((400,), math.log(0.8) / 4))
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 5), (3, 2, 5), (3, 1, 4, 4)])
+def test_any_number_of_axes_may_follow_that_of_the_samples(shape):
+    seen = []
+    denoiser = precondition(lambda x, noise: seen.append(noise) or 0 * x, sigma_data=2.0)
+    out = denoiser(torch.ones(shape), torch.tensor([0.5, 1.0, 2.0]))
+    gains = 4 / (4 + torch.tensor([0.25, 1.0, 4.0]))
+    torch.testing.assert_close(out, gains.reshape(3, *[1] * (len(shape) - 1)).expand(shape))
+    torch.testing.assert_close(seen[0], torch.tensor([0.5, 1.0, 2.0]).log() / 4)
+    torch.testing.assert_close(denoiser(torch.ones(shape), 1.0), torch.full(shape, 0.8))
+
+
 def test_an_affine_network_stays_affine_and_the_same_denoiser_as_by_hand():
     y, sigma = images(), 0.7
     out = precondition(lambda z, level: 2 * z, mean=0.3, sigma_data=0.5)(y, sigma)
@@ -237,3 +248,9 @@ def test_rows_work_with_any_callable_and_with_the_samplers():
 def test_rows_of_a_wrong_length_are_refused(network, y):
     with pytest.raises(ValueError, match=r"y has shape .* expected \(n, 64\)"):
         Rows(network, (1, 8, 8))(y, 0.5)
+
+
+@pytest.mark.parametrize("dtype", [int, np.uint8, bool])
+def test_rows_of_integers_are_refused_and_not_cut_off(network, dtype):
+    with pytest.raises(ValueError, match=r"y has dtype .*; expected floating-point numbers"):
+        Rows(network, (1, 8, 8))(np.zeros((2, 64), dtype), 0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import tomllib
 import torch
 
@@ -33,9 +34,9 @@ def test_the_names_are_those_of_the_files_and_the_files_are_part_of_the_package(
     assert pretrained.names() == list(NAMES)
     project = Path(__file__).parents[1] / "pyproject.toml"
     tools = tomllib.loads(project.read_text())["tool"]["setuptools"]
-    (pattern,) = tools["package-data"]["lindiff.deep"]
-    found = sorted(path.stem for path in (pretrained.FOLDER.parent).glob(pattern))
-    assert found == list(NAMES)
+    patterns = tools["package-data"]["lindiff.deep"]
+    found = sorted(p.stem for pattern in patterns for p in pretrained.FOLDER.parent.glob(pattern))
+    assert found == ["jacobians", *NAMES]
     assert "lindiff.deep" in tools["packages"]
 
 
@@ -69,9 +70,12 @@ def test_the_metadata_tell_data_range_settings_and_errors(name):
     assert known["training"]["steps"] > 1000
 
 
-@pytest.mark.parametrize("name", ["cifar", "", "../mnist", None])
-def test_an_unknown_name_gets_the_list_of_names(name):
-    with pytest.raises(ValueError, match=r"name is .*; expected one of mnist, photographs"):
+@pytest.mark.parametrize("name", ["cifar", "", "../mnist", None, "my.safetensors"])
+def test_an_unknown_name_gets_the_list_of_names_and_the_way_to_a_file_of_ones_own(name):
+    expected = (
+        r"name is .*; expected one of mnist, photographs, or .* own: .*pretrained\.read\(path"
+    )
+    with pytest.raises(ValueError, match=expected):
         pretrained.load(name)
 
 
@@ -87,10 +91,39 @@ def test_a_network_survives_being_written_and_read(stored):
     torch.testing.assert_close(again(y, 0.5), network.eval()(y, 0.5), rtol=0, atol=0)
 
 
-def test_the_key_of_the_configuration_is_taken(tmp_path):
-    with pytest.raises(ValueError, match="metadata has the key 'config'"):
-        pretrained.write(tmp_path / "a.safetensors", UNet(SMALL), {"config": 1})
+def test_numpy_and_torch_values_are_stored_as_lists_and_numbers(stored):
+    network, path = stored
+    values = {"a": np.arange(2.0), "b": [np.float32(0.5), np.int64(3)], "c": torch.ones(1)}
+    pretrained.write(path, network, {"metrics": values})
+    assert pretrained.read(path).metadata["metrics"] == {"a": [0, 1], "b": [0.5, 3], "c": [1]}
+
+
+@pytest.mark.parametrize("key", ["config", "sha256"])
+def test_the_keys_of_the_configuration_and_of_the_digest_are_taken(tmp_path, key):
+    with pytest.raises(ValueError, match=f"metadata has the key '{key}'"):
+        pretrained.write(tmp_path / "a.safetensors", UNet(SMALL), {key: 1})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [{1, 2}, [object()], {(1, 2): 3}])
+def test_metadata_that_json_cannot_hold_are_refused_by_name(tmp_path, value):
+    with pytest.raises(ValueError, match=r"error is [{\[].*; expected what JSON can hold"):
+        pretrained.write(tmp_path / "a.safetensors", UNet(SMALL), {"error": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_network_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"network is a Linear; expected a .*networks\.UNet"):
+        pretrained.write(tmp_path / "a.safetensors", torch.nn.Linear(2, 2), {})
+
+
+def test_the_bytes_are_on_the_disk_before_they_replace_the_old_ones(stored, monkeypatch):
+    network, path = stored
+    done, sync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("sync"), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    pretrained.write(path, network, {})
+    assert done == ["sync", "replace"]
 
 
 def test_a_checkpoint_is_replaced_at_once_or_not_at_all(stored, monkeypatch):
@@ -129,6 +162,40 @@ def test_a_damaged_file_is_refused_with_advice_and_left_alone(stored, damage):
     with pytest.raises(ValueError, match=r"is damaged or no safetensors file .* good copy"):
         pretrained.read(path)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+
+
+def header(content):
+    """Where the data begin."""
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+DAMAGES = {
+    "a weight": lambda c: c[:-500] + bytes([c[-500] ^ 1]) + c[-499:],
+    "a tail of zeros": lambda c: c[:-4096] + bytes(4096),
+    "a number of the metadata": lambda c: c[: header(c)].replace(b"0.2]", b"0.3]") + c[header(c) :],
+    "a name of a tensor": lambda c: c[: header(c)].replace(b"conv1", b"conv3") + c[header(c) :],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_that_leaves_the_form_is_noticed_by_the_digest(stored, damage):
+    network, path = stored
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(1)  # zeros of a new network would hide a tail of zeros
+    pretrained.write(path, network, {"metrics": {"error": [0.1, 0.2]}})
+    before = path.read_bytes()
+    path.write_bytes(DAMAGES[damage](before))
+    assert path.read_bytes() != before
+    with pytest.raises(ValueError, match=r"is damaged .* another SHA-256 .* good copy"):
+        pretrained.read(path)
+
+
+def test_files_without_a_digest_are_read_as_well(stored):
+    network, path = stored
+    text = json.dumps(SMALL.to_dict())
+    path.write_bytes(safetensors.torch.save(network.state_dict(), {"config": text}))
+    assert pretrained.read(path).metadata == {}
 
 
 def rewritten(path, change):

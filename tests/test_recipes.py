@@ -160,6 +160,56 @@ def test_the_command_says_how_long_it_takes_and_writes_the_checkpoints(tiny, tmp
     assert len(known["metrics"]["fraction_of_wiener"]) == len(recipes.SIGMAS)
 
 
+def counting(monkeypatch, stop):
+    """Collect the numbers of the steps of all trainings; interrupt the `stop`-th of them, once."""
+    steps, draw = [], recipes.training.draw_batch
+
+    def counted(x, k, **options):
+        steps.append(k)
+        if len(steps) == stop:
+            raise KeyboardInterrupt
+        return draw(x, k, **options)
+
+    monkeypatch.setattr(recipes.training, "draw_batch", counted)
+    return steps
+
+
+def test_a_command_interrupted_in_the_second_training_does_not_repeat_the_first(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    steps, command = counting(monkeypatch, stop=5), ["one", "two", "--folder", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        recipes.main(command)
+    first = pretrained.read(tmp_path / "one.safetensors")
+    assert "one: 3 steps" in capsys.readouterr().out
+    recipes.main(command)
+    assert steps == [0, 1, 2, 0, 1, 0, 1, 2]
+    printed = capsys.readouterr().out
+    assert printed.startswith("one: trained before the interruption; to train it anew, delete ")
+    assert "two: 3 steps" in printed
+    again = pretrained.read(tmp_path / "one.safetensors")
+    assert torch.equal(first.network.head.weight, again.network.head.weight)
+    assert first.metadata == again.metadata
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
+
+
+def test_a_command_that_has_come_to_its_end_trains_anew(tiny, tmp_path, monkeypatch):
+    steps, command = counting(monkeypatch, stop=None), ["one", "--folder", str(tmp_path)]
+    recipes.main(command)
+    recipes.main(command)
+    assert steps == [0, 1, 2, 0, 1, 2]
+
+
+def test_what_was_finished_of_another_recipe_is_refused(tiny, tmp_path, monkeypatch):
+    counting(monkeypatch, stop=5)
+    with pytest.raises(KeyboardInterrupt):
+        recipes.main(["one", "two", "--folder", str(tmp_path)])
+    other = recipes.RECIPES["one"]()._replace(steps=4)
+    monkeypatch.setitem(recipes.RECIPES, "one", lambda: other)
+    with pytest.raises(ValueError, match="was left by a training with another training"):
+        recipes.main(["one", "two", "--folder", str(tmp_path)])
+
+
 @pytest.mark.parametrize("arguments", [[], ["cifar"]])
 def test_the_command_refuses_what_it_does_not_know(tiny, arguments, capsys):
     with pytest.raises(SystemExit):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import lindiff
 from lindiff import Gaussian, LinearDenoiser
 from lindiff.deep import _files, pretrained
 from lindiff.deep.networks import Config
-from lindiff.deep.training import _share, draw_batch, train, weighted_loss
+from lindiff.deep.training import _name, _share, draw_batch, train, weighted_loss
 
 SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1)
 SETTINGS = {"steps": 8, "seed": 3, "batch": 8, "save_every": 3}
@@ -126,6 +127,15 @@ def test_the_loss_of_the_best_linear_denoiser_is_its_error_in_units_of_what_whit
         assert abs(loss - 1) < 0.02
 
 
+@pytest.mark.parametrize("shape", [(4, 4, 4), (4, 7), (4,)])
+def test_the_loss_takes_what_has_any_number_of_axes(shape):
+    clean, sigma = torch.zeros(shape), torch.tensor([0.5, 1.0, 2.0, 4.0])
+    noise = clean.clone()
+    noise[2] = 1  # an error of 2 in one of four samples: 1 + 4
+    loss = weighted_loss(lambda y, s: y, clean, sigma, noise, sigma_data=1.0)
+    assert float(loss) == pytest.approx(5 / 4)
+
+
 # ---------------------------------------------------------------- the loop
 
 
@@ -144,7 +154,7 @@ def test_the_same_seed_gives_the_same_network_whatever_the_global_state(path):
     first = train(SMALL, data(), path, **SETTINGS)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    second = train(SMALL, data(), path, **SETTINGS)
+    second = train(SMALL, data(), path, **SETTINGS)  # a finished training starts anew
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(weights(first), weights(second))
     third = train(SMALL, data(), path, **{**SETTINGS, "seed": 4})
@@ -207,6 +217,38 @@ def test_an_interrupted_training_goes_on_to_the_same_network_to_the_bit(path, tm
     resumed = train(SMALL, data(), path, **SETTINGS, augment=interrupted_at(left))
     assert torch.equal(weights(whole), weights(resumed))
     assert list(path.parent.glob("*.partial")) == []
+
+
+def at_first_a_set(calls):
+    """An evaluation that counts its calls and returns what JSON cannot hold at the first."""
+
+    def evaluate(network):
+        calls.append(weights(network))
+        return {"x": {1, 2} if len(calls) == 1 else np.float32(2)}
+
+    return evaluate
+
+
+@pytest.mark.parametrize("save_every", [3, 250])
+def test_an_evaluation_that_fails_costs_no_step(path, save_every):
+    calls, settings = [], {**SETTINGS, "save_every": save_every}
+    with pytest.raises(ValueError, match=r"metrics is \{.*; expected what JSON can hold"):
+        train(
+            SMALL,
+            data(),
+            path,
+            **settings,
+            evaluate=at_first_a_set(calls),
+            augment=interrupted_at(8),
+        )
+    assert not path.exists()
+    # interrupted at the first call: no step is left
+    again = at_first_a_set(calls)
+    network = train(SMALL, data(), path, **settings, evaluate=again, augment=interrupted_at(0))
+    assert torch.equal(*calls)
+    assert torch.equal(calls[0], weights(network))
+    assert pretrained.read(path).metadata["metrics"] == {"x": 2}
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 def test_two_processes_make_the_network_that_one_makes(path, tmp_path):
@@ -283,6 +325,84 @@ def test_a_missing_folder_is_noticed_before_the_work_and_not_after_it(tmp_path):
         train(SMALL, data(), tmp_path / "none" / "a.safetensors", **SETTINGS)
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a.safetensors.partial"])
+def test_a_folder_in_the_way_is_noticed_before_the_work(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=r"expected a file in an existing .* \(it is a folder\)"):
+        train(SMALL, data(), tmp_path / "a.safetensors", **SETTINGS, augment=interrupted_at(0))
+
+
+def test_a_folder_that_cannot_be_written_to_is_noticed_before_the_work(path, monkeypatch):
+    def closed(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", closed)
+    with pytest.raises(ValueError, match=r"that can be written to \(Permission denied\)"):
+        train(SMALL, data(), path, **SETTINGS, augment=interrupted_at(0))
+
+
+def test_a_description_that_json_cannot_hold_is_noticed_before_the_work(path):
+    with pytest.raises(ValueError, match=r"description is .*; expected what JSON can hold"):
+        train(SMALL, data(), path, **SETTINGS, description={1}, augment=interrupted_at(0))
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (
+            lambda images, sigma, rng: None,
+            r"the NoneType that augment returned has shape \(\); exp",
+        ),
+        (
+            lambda images, sigma, rng: images[:, 0],
+            r"has shape \(8, 8, 8\); expected \(8, 1, 8, 8\)",
+        ),
+        (lambda images, sigma, rng: images / 0 * 0, "that augment returned is nan at index"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:(divide by zero|invalid value):RuntimeWarning")
+def test_what_an_augmentation_returns_is_checked(path, augment, message):
+    with pytest.raises(ValueError, match=message):
+        train(SMALL, data(), path, **SETTINGS, augment=augment)
+
+
+def test_a_training_that_diverges_stops_and_stores_nothing_of_it(path):
+    train(SMALL, data(), path, **SETTINGS)
+    before = digest(path)
+    with pytest.raises(
+        FloatingPointError, match=r"the loss at step [12] .* smaller rate than 1e\+30"
+    ):
+        train(SMALL, data(), path, **{**SETTINGS, "rate": 1e30})
+    assert digest(path) == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_weights_that_are_lost_at_the_last_step_are_not_stored(path, monkeypatch):
+    def root(model, *_):  # its value is 0, its gradient is nan
+        return (0 * next(model.parameters()).sum()).sqrt()
+
+    monkeypatch.setattr("lindiff.deep.training.weighted_loss", root)
+    with pytest.raises(
+        FloatingPointError, match=r"the average of the weights at step 0 is not .*; start anew"
+    ):
+        train(SMALL, data(), path, **{**SETTINGS, "steps": 1})
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_training_that_diverges_late_keeps_the_state_before(path):
+    calls = iter(range(9))
+
+    def growing(images, sigma, rng):
+        return images * np.float32(1 if next(calls) < 4 else 1e30)  # its square is infinite
+
+    with pytest.raises(
+        FloatingPointError, match=r"loss at step 4 .* before is in .*partial: delete"
+    ):
+        train(SMALL, data(), path, **SETTINGS, augment=growing)
+    assert json.loads(_files.read(f"{path}.partial")[1]["step"]) == 3
+    assert not path.exists()
+
+
 def test_a_batch_that_the_processes_cannot_share_is_refused():
     two = SimpleNamespace(num_processes=2, process_index=1)
     assert list(range(6))[_share(6, two)] == [1, 3, 5]
@@ -311,38 +431,72 @@ def left_over(path):
     ],
 )
 def test_a_state_of_other_settings_is_refused_and_left_alone(path, change, message):
-    partial = left_over(path)
-    before = digest(partial)
+    state = left_over(path)
+    before = digest(state)
     arguments = {"config": SMALL, "x": data(), **SETTINGS, "augment": interrupted_at(99), **change}
     with pytest.raises(ValueError, match=message + r"[^!]*delete the file to start anew"):
         train(arguments.pop("config"), arguments.pop("x"), path, **arguments)
-    assert digest(partial) == before
+    assert digest(state) == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "zeroed", "empty", "text"])
+def shift(images, sigma, rng, by=0):
+    return np.roll(images, by, axis=-1)
+
+
+class Shift:
+    def __call__(self, images, sigma, rng):
+        return images
+
+
+AUGMENTATIONS = {
+    "a function": shift,
+    "none": None,
+    "a part": partial(shift, by=1),
+    "another part": partial(shift, by=2),
+    "a part by position": partial(partial(shift), 1),
+    "an object": Shift(),
+    "a lambda": lambda images, sigma, rng: images,
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_state_of_another_augmentation_is_refused(path, name):
+    others = {**AUGMENTATIONS, "the one of before": interrupted_at(99)}
+    names = {_name(augment) for augment in others.values()}
+    assert len(names) == len(others)
+    left_over(path)
+    with pytest.raises(ValueError, match="another training"):
+        train(SMALL, data(), path, **SETTINGS, augment=AUGMENTATIONS[name])
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "zeroed", "empty", "text", "flipped", "tail of zeros"]
+)
 def test_a_damaged_state_is_refused_and_left_alone(path, damage):
-    partial = left_over(path)
-    content = partial.read_bytes()
-    partial.write_bytes(
+    state = left_over(path)
+    content = state.read_bytes()
+    state.write_bytes(
         {
             "truncated": content[: len(content) // 2],
             "zeroed": bytes(len(content)),
             "empty": b"",
             "text": b"not a checkpoint, but some text that is long enough",
+            "flipped": content[:-900] + bytes([content[-900] ^ 1]) + content[-899:],
+            "tail of zeros": content[:-4096] + bytes(4096),
         }[damage]
     )
-    before = digest(partial)
+    before = digest(state)
     with pytest.raises(ValueError, match=r"is damaged or no safetensors file .* delete it"):
         train(SMALL, data(), path, **SETTINGS, augment=interrupted_at(99))
-    assert digest(partial) == before
+    assert digest(state) == before
 
 
-def without(partial, tensor=None, key=None):
+def without(state, tensor=None, key=None):
     """Write a state anew without one of its parts."""
-    tensors, known = _files.read(partial)
+    tensors, known = _files.read(state)
     tensors.pop(tensor, None)
     known.pop(key, None)
-    _files.write(partial, tensors, {k: json.loads(v) for k, v in known.items()})
+    _files.write(state, tensors, {k: json.loads(v) for k, v in known.items()})
 
 
 @pytest.mark.parametrize(
@@ -352,6 +506,11 @@ def test_a_state_without_some_of_its_tensors_is_refused(path, missing):
     without(left_over(path), tensor=missing)
     with pytest.raises(ValueError, match=rf"is no complete state of a training \(see {missing}\)"):
         train(SMALL, data(), path, **SETTINGS, augment=interrupted_at(99))
+
+
+def test_a_state_is_no_checkpoint_and_says_what_to_do(path):
+    with pytest.raises(ValueError, match=r"unfinished training; .* call .*train again"):
+        pretrained.read(left_over(path))
 
 
 def test_a_state_without_its_step_is_refused(path):

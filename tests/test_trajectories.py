@@ -114,6 +114,30 @@ def test_a_network_keeps_its_state():
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
 
 
+def test_a_denoiser_may_change_its_image_or_take_a_gradient_inside(law):
+    wiener = LinearDenoiser(law)
+
+    def in_place(y, sigma):
+        return y.sub_(torch.from_numpy(law.mean)).mul_(0.5)
+
+    def of_an_energy(y, sigma):
+        energy = ((y - wiener(y, sigma)) * y).sum() / 2
+        return y - torch.autograd.grad(energy, y, create_graph=True)[0]
+
+    def plain(y, sigma):
+        return (y - torch.from_numpy(law.mean)) * 0.5
+
+    start = Y.clone()
+    found, expected = follow(in_place, start, SIGMAS, 2), follow(plain, start, SIGMAS, 2)
+    assert torch.equal(start, Y)
+    np.testing.assert_array_equal(found.states, expected.states)
+    np.testing.assert_allclose(found.values, 0.5)
+    # the gradient of half the quadratic form of a symmetric map is the map, up to its offset
+    with torch.no_grad():
+        path = follow(of_an_energy, start, SIGMAS, 2)
+    np.testing.assert_allclose(path.values, LAM[:2] / (LAM[:2] + path.sigmas[:, None] ** 2), 1e-5)
+
+
 WRONG = {
     "a batch": (lambda law: follow(law, Y.reshape(1, 1, 2, 3), SIGMAS, 1), "pass y[0]"),
     "k above d": (lambda law: follow(law, Y, SIGMAS, 7), "k is 7; expected"),
@@ -122,6 +146,22 @@ WRONG = {
     "a short basis": (
         lambda law: follow(law, Y, SIGMAS, 1, basis=np.eye(5)),
         "one row of basis has shape (5,); expected (6,)",
+    ),
+    "a long basis": (
+        lambda law: follow(law, Y, SIGMAS, 1, basis=5 * np.eye(6)[:2]),
+        "rows of basis are orthonormal up to 2.4e+01; expected at most 1e-6",
+    ),
+    "long vectors": (
+        lambda law: overlaps(5 * np.eye(3)[:2], np.eye(3)[:2]),
+        "rows of vectors are orthonormal up to 2.4e+01",
+    ),
+    "oblique references": (
+        lambda law: overlaps([np.eye(2)] * 3, [[1, 0], [0.6, 0.8]]),
+        "rows of reference are orthonormal up to 6.0e-01",
+    ),
+    "vectors of nan": (
+        lambda law: overlaps(np.full((1, 2), np.nan), np.eye(2)[:1]),
+        "rows of vectors are orthonormal up to nan",
     ),
     "the level zero": (lambda law: follow(law, Y, SIGMAS, 1, at=[4]), "place in at is 4; expected"),
     "no level": (lambda law: follow(law, Y, SIGMAS, 1, at=[]), "number of places in at is 0"),

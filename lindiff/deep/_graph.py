@@ -92,6 +92,8 @@ def offering_finite_differences():
     """Turn torch's errors about missing derivatives into one that shows a way out."""
     try:
         yield
+    except torch.utils.checkpoint.CheckpointError as error:
+        raise ValueError("the denoiser uses gradient checkpointing; turn it off first") from error
     except RuntimeError as error:
         if not any(words in str(error) for words in _NO_DERIVATIVE):
             raise
@@ -107,10 +109,18 @@ def call(denoiser, y, sigma):
         kind = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
         raise ValueError(f"the denoiser returned {kind}; expected a tensor {tuple(y.shape)}")
     if out.dtype != y.dtype:
-        raise ValueError(f"the denoiser returned {out.dtype} for {y.dtype}; {OFFER}")
+        raise ValueError(
+            f"the denoiser returned {out.dtype} for {y.dtype}; end it with .to(y.dtype)"
+        )
     if not bool(out.isfinite().all()):
         raise ValueError("the denoiser returned a value that is not finite")
     return out
+
+
+def detached(denoiser, y, sigma):
+    """Call a denoiser that may change its `y` or take a gradient inside, and return no graph."""
+    with torch.inference_mode(False), torch.enable_grad():
+        return call(denoiser, y.clone().requires_grad_().clone(), sigma).detach()
 
 
 def trace(denoiser, y, sigma):
@@ -119,10 +129,10 @@ def trace(denoiser, y, sigma):
     The product is a pair (u, J.T u) for a random u.
     """
     u = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), offering_finite_differences():
         leaf = y[None].clone().requires_grad_()
-        with offering_finite_differences(), RepairedOperations():
-            out = call(denoiser, leaf, sigma)
+        with RepairedOperations():
+            out = call(denoiser, leaf.clone(), sigma)  # a leaf may not be changed in place
         pulled = None
         if out.requires_grad:
             (pulled,) = torch.autograd.grad(
@@ -133,11 +143,10 @@ def trace(denoiser, y, sigma):
             "the denoiser's output does not depend on y in torch's graph "
             f"(detach, no_grad, NumPy inside, or a constant); {OFFER}"
         )
-    with torch.no_grad():
-        again = call(denoiser, y[None].clone(), sigma)
-        if (again - out).norm() > 1e-3 * out.norm():
-            raise ValueError(
-                "the denoiser gave two results for the same y; expected a function: "
-                "call model.eval(), or fix what it draws"
-            )
+    again = detached(denoiser, y[None], sigma)
+    if (again - out.detach()).norm() > 1e-3 * out.detach().norm():
+        raise ValueError(
+            "the denoiser gave two results for the same y; expected a function: "
+            "call model.eval(), or fix what it draws"
+        )
     return (leaf, out), (u, pulled[0].detach())

@@ -55,17 +55,19 @@ class _Transpose(torch.autograd.Function):
         return conv2d(v, weight, None, *ctx.options), None, None, None
 
 
-def _convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+# The names of the arguments are torch's: they may be given as keywords.
+def _convolve(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """Do conv2d; by way of :class:`_Convolution` where that is the same."""
     options = stride, padding, dilation, groups
     fixed = all(w is None or w.grad_fn is None for w in (weight, bias))  # may depend on y otherwise
-    ours = fixed and x.ndim == 4 and not isinstance(padding, str)
-    if not ours or torch.is_autocast_enabled(x.device.type):
-        return conv2d(x, weight, bias, *options)
-    return _Convolution.apply(x, weight.detach(), None if bias is None else bias.detach(), options)
+    ours = fixed and input.ndim == 4 and not isinstance(padding, str)
+    if not ours or torch.is_autocast_enabled(input.device.type):
+        return conv2d(input, weight, bias, *options)
+    bias = None if bias is None else bias.detach()
+    return _Convolution.apply(input, weight.detach(), bias, options)
 
 
-def _normalise(input, *args, **kwargs):  # torch's name: it may be given as a keyword
+def _normalise(input, *args, **kwargs):
     return group_norm(input.contiguous(), *args, **kwargs)
 
 

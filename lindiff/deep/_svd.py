@@ -4,6 +4,14 @@ import numpy as np
 
 from lindiff.power import _krylov_spaces
 
+# J.T J and (J + J.T)/2 are symmetric but for rounding, which is up to 4e-3 in an operation that
+# bfloat16 does, 5e-4 in TF32: room for some ten of them. The residuals tell what is left.
+ROUNDING = (
+    5e-2,
+    "it is symmetric by construction, so a backward pass inside the denoiser is wrong, or computes "
+    "in too low a precision: make it float32",
+)
+
 
 def leading(jv, vj, dim, k, *, block, tol, floor, budget, rng):
     """Return (values, left, right, residuals, products) by block Krylov on J.T J.
@@ -17,7 +25,7 @@ def leading(jv, vj, dim, k, *, block, tol, floor, budget, rng):
         images_left.append(jv(rows))
         return vj(images_left[-1])
 
-    for square, mix, basis, images in _krylov_spaces(gram, k, dim, block, budget, rng):
+    for square, mix, basis, images in _krylov_spaces(gram, k, dim, block, budget, rng, *ROUNDING):
         values = np.sqrt(np.maximum(square, 0))
         gaps = np.linalg.norm(mix @ images - square[:, None] * (mix @ basis), axis=1)
         # |J.T left - value right| is gap / value; squares do not resolve values near the floor

@@ -272,4 +272,6 @@ def _on_the_same_weights(network):
     """Copy the modules of a network, in evaluation mode, but not its tensors."""
     memo = {id(b): b.detach() for b in network.buffers()}
     memo |= {id(p): torch.nn.Parameter(p.detach(), False) for p in network.parameters()}
-    return copy.deepcopy(network, memo).eval()
+    twin = copy.deepcopy(network, memo).eval()
+    twin.disable_gradient_checkpointing()  # of no use without a training, and no Jacobian has it
+    return twin

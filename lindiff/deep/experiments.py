@@ -7,6 +7,7 @@ controls of each, on the same starting noise.
 
 import argparse
 import copy
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lindiff import _check, data
-from lindiff.deep import pretrained, recipes
+from lindiff.deep import _files, pretrained, recipes
 from lindiff.deep.trajectories import follow, overlaps
 from lindiff.denoisers import EmpiricalBayes, GaussianMixture
 from lindiff.frequency import mean_frequency
@@ -114,7 +115,7 @@ def shuffled(network, rng):
     >>> bool((before.weight.sort().values.sum() - after.weight.sum()).abs() < 1e-4)
     True
     """
-    network = copy.deepcopy(network)
+    network, rng = copy.deepcopy(network), _check.generator(rng)
     with torch.no_grad():
         for weight in network.parameters():
             order = torch.from_numpy(rng.permutation(weight.numel())).to(weight.device)
@@ -268,15 +269,39 @@ def read(path=STORED):
         By ``"name/case/quantity"``, each (paths, levels, ...), half precision; and ``"sigmas"``.
     metadata : dict
 
+    Raises
+    ------
+    ValueError
+        If the file is damaged. It is left alone.
+
     Examples
     --------
     >>> arrays, _ = read()
     >>> arrays["mnist/network/values"].shape
     (16, 12, 8)
     """
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
-    return arrays, json.loads(str(arrays.pop("metadata")))
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        return arrays, json.loads(str(arrays.pop("metadata")))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of many kinds, from NumPy, zipfile and zlib
+        raise ValueError(
+            f"{path} is damaged or holds no measurements ({error}); delete it to start anew"
+        ) from error
+
+
+def _resume(partial, metadata):
+    """What an interrupted run has left, if it measured the same networks."""
+    if not partial.exists():
+        return {"sigmas": SIGMAS[list(PLACES)]}
+    arrays, stored = read(partial)
+    if stored != metadata:
+        raise ValueError(
+            f"{partial} was measured with other networks or cases; delete it to start anew"
+        )
+    return arrays
 
 
 def _write(path, arrays, metadata):
@@ -286,8 +311,14 @@ def _write(path, arrays, metadata):
     os.replace(file.name, path)
 
 
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def main(arguments=None):
     """Measure all cases and store them; an interrupted run goes on with the same command.
+
+    If the networks have changed since the interruption it stops, and asks for a fresh start.
 
     Parameters
     ----------
@@ -296,12 +327,16 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(prog="python -m lindiff.deep.experiments", description=__doc__)
     parser.add_argument("path", nargs="?", type=Path, default=STORED, help="file to write")
-    path = parser.parse_args(arguments).path
-    partial = path.with_name(path.name + ".partial")
+    path = _files.target(parser.parse_args(arguments).path)
+    partial = Path(f"{path}.partial")
     cases = [(name, case) for name in NAMES for case in CASES]
     print(f"{len(cases)} cases, about {MINUTES} minutes on one core", flush=True)
-    metadata = {"data": "see lindiff.deep.experiments", "cases": [list(case) for case in cases]}
-    arrays = read(partial)[0] if partial.exists() else {"sigmas": SIGMAS[list(PLACES)]}
+    metadata = {
+        "data": "see lindiff.deep.experiments",
+        "cases": [list(case) for case in cases],
+        "sha256": {name: _sha256(pretrained.FOLDER / f"{name}.safetensors") for name in NAMES},
+    }
+    arrays = _resume(partial, metadata)
     for name, case in cases:
         if f"{name}/{case}/values" not in arrays:
             for key, value in measure(name, case).items():

@@ -14,7 +14,7 @@ import scipy.sparse.linalg
 
 from lindiff import _check
 from lindiff.deep import _graph, _svd
-from lindiff.power import krylov
+from lindiff.power import _eigenpairs
 
 torch = _check.optional("torch", "deep")
 
@@ -59,7 +59,9 @@ class Jacobian:
     ----------
     denoiser : callable
         ``denoiser(y, sigma)``, differentiable by torch, on batches; it is called with a batch of
-        one. Networks must be in evaluation mode.
+        one, and `sigma` is a Python float. For a network that wants a tensor (n,) pass
+        ``lambda y, sigma: network(y, torch.full((len(y),), sigma).to(y))``. Networks must be in
+        evaluation mode, without gradient checkpointing.
     y : torch.Tensor, shape (\*shape)
         One image, such as (c, h, w), or one vector (d,), without a batch dimension; float32 or
         float64.
@@ -192,6 +194,8 @@ class Jacobian:
         tol : float
             Stop when all residuals are below `tol` times the largest value, or as small as
             rounding allows (about 1e-5 in float32). A value is then right to about tol squared.
+            Half precision inside the denoiser needs a larger one, and so may TF32: convolutions on
+            GPUs use it, unless ``torch.backends.cudnn.allow_tf32`` is False.
         block : int, optional
             Vectors multiplied at a time, by default 2, or 4 for many triplets of small images.
         max_products : int, optional
@@ -224,14 +228,10 @@ class Jacobian:
             Float64 NumPy arrays; `products` counts those with J and with its transpose.
         """
         plan = self._krylov(k, tol, block, max_products)
-        pairs = krylov(
-            self.symmetric,
-            plan["k"],
-            dim=self.dim,
-            block=plan["block"],
-            tol=max(plan["tol"], plan["floor"]),
-            max_products=plan["budget"],
-            rng=rng,
+        tol, block, budget = max(plan["tol"], plan["floor"]), plan["block"], plan["budget"]
+        rng = _check.generator(rng)
+        pairs = _eigenpairs(
+            self.symmetric, plan["k"], self.dim, block, tol, budget, rng, *_svd.ROUNDING
         )
         return pairs._replace(products=2 * pairs.products)
 

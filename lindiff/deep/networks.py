@@ -181,15 +181,15 @@ def precondition(network, *, mean=0.0, sigma_data=1.0):
     Parameters
     ----------
     network : callable
-        ``network(x, noise)`` of the shape of `x`, images (n, c, h, w) of about unit variance;
-        `noise` is (n,), :math:`\log\sigma/4`.
+        ``network(x, noise)`` of the shape of `x`, images (n, c, h, w) or vectors (n, d) of about
+        unit variance; `noise` is (n,), :math:`\log\sigma/4`.
     mean, sigma_data : float
         Mean and standard deviation of the data's values.
 
     Returns
     -------
     callable
-        A denoiser ``(y, sigma)`` on tensors (n, c, h, w).
+        A denoiser ``(y, sigma)`` on tensors (n, c, h, w) or (n, d).
 
     Raises
     ------
@@ -208,10 +208,11 @@ def precondition(network, *, mean=0.0, sigma_data=1.0):
 
 
 def _precondition(network, mean, sigma_data, y, sigma):
-    sigma = _noise_levels(sigma, y)
+    levels = _noise_levels(sigma, y)
+    sigma = levels.reshape(-1, *[1] * (y.ndim - 1))
     total = (sigma**2 + sigma_data**2).sqrt()
     skip, out = (sigma_data / total) ** 2, sigma * sigma_data / total
-    correction = network((y - mean) / total, sigma[:, 0, 0, 0].log() / 4)
+    correction = network((y - mean) / total, levels.log() / 4)
     return mean + skip * (y - mean) + out * correction
 
 
@@ -234,7 +235,7 @@ class Rows:
     Raises
     ------
     ValueError
-        When called, if the rows do not have c * h * w entries.
+        When called, if the rows do not have c * h * w entries, or are no floating-point numbers.
 
     Examples
     --------
@@ -254,6 +255,8 @@ class Rows:
             raise ValueError(f"y has shape {np.shape(y)}; expected (n, {dim})")
         if isinstance(y, torch.Tensor):
             return self.denoiser(y.reshape(-1, *self.shape), sigma).reshape(y.shape)
+        if not np.issubdtype(y.dtype, np.floating):  # the result would be cut off
+            raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
         like = next(iter(getattr(self.denoiser, "parameters", list)()), torch.empty(0))
         out = np.empty_like(y)
         with torch.no_grad():
@@ -265,7 +268,7 @@ class Rows:
 
 
 def _noise_levels(sigma, y):
-    """Return `sigma`, a number or (n,), as (n, 1, 1, 1) of the precision and device of `y`."""
+    """Return `sigma`, a number or (n,), as (n,), of the precision and device of `y`."""
     if not isinstance(sigma, torch.Tensor):
         sigma = torch.full(
             (), _check.number("sigma", sigma, 0.0, open_low=True), dtype=y.dtype, device=y.device
@@ -274,7 +277,7 @@ def _noise_levels(sigma, y):
         raise ValueError(f"sigma is {sigma.tolist()}; expected finite numbers > 0")
     if sigma.ndim > 1 or (sigma.ndim == 1 and len(sigma) not in (1, len(y))):
         raise ValueError(f"sigma has shape {tuple(sigma.shape)}; expected a number or ({len(y)},)")
-    return sigma.to(y).reshape(-1, 1, 1, 1).expand(len(y), 1, 1, 1)
+    return sigma.to(y).reshape(-1).expand(len(y))
 
 
 def _coordinates(x):

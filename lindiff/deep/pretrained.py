@@ -1,7 +1,9 @@
 """Checkpoints: networks that come with the package, and reading and writing your own.
 
 A checkpoint is one safetensors file: the weights, and as metadata the configuration, a description
-of the data, the range of noise levels and measured errors. Nothing in it can run code.
+of the data, the range of noise levels and measured errors. Nothing in it can run code. What
+:func:`write` writes has a SHA-256 of all that, by which :func:`read` notices damage anywhere; the
+files that come with the package are older and have none.
 """
 
 import json
@@ -92,7 +94,10 @@ def metadata(name):
 
 def _path(name):
     if name not in names():
-        raise ValueError(f"name is {name!r}; expected one of {', '.join(names())}")
+        raise ValueError(
+            f"name is {name!r}; expected one of {', '.join(names())}, "
+            "or for a file of your own: lindiff.deep.pretrained.read(path)"
+        )
     return FOLDER / f"{name}.safetensors"
 
 
@@ -113,7 +118,8 @@ def read(path):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is damaged, or its weights do not fit its configuration. It is left alone.
+        If the file is damaged, is the state of an unfinished training, or its weights do not fit
+        its configuration. It is left alone.
 
     Examples
     --------
@@ -121,6 +127,11 @@ def read(path):
     1
     """
     tensors, stored = _files.read(path)
+    if any(key.startswith("adam.") for key in tensors):
+        raise ValueError(
+            f"{path} is the state of an unfinished training; to end that, call "
+            "lindiff.deep.training.train again as it was called"
+        )
     try:
         known = {key: json.loads(value) for key, value in stored.items()}
         network = UNet(Config(**known.pop("config")))
@@ -141,12 +152,13 @@ def write(path, network, metadata):
     path : str or Path
     network : UNet
     metadata : dict
-        JSON values, such as a description of the data.
+        JSON values, such as a description of the data; NumPy's become lists and numbers.
 
     Raises
     ------
     ValueError
-        If the metadata uses the key ``config``, which the configuration takes.
+        If `network` is no UNet, or the metadata is not JSON or uses one of the keys ``config`` and
+        ``sha256``, which are taken.
 
     Examples
     --------
@@ -156,9 +168,14 @@ def write(path, network, metadata):
     ...     read(f"{folder}/small.safetensors").metadata
     {'data': 'none'}
     """
-    if "config" in metadata:
+    if not isinstance(network, UNet):
         raise ValueError(
-            "metadata has the key 'config'; expected other keys, for that one is taken"
+            f"network is a {type(network).__name__}; expected a lindiff.deep.networks.UNet"
         )
+    for key in ("config", "sha256"):
+        if key in metadata:
+            raise ValueError(
+                f"metadata has the key {key!r}; expected other keys, for that one is taken"
+            )
     known = {"config": network.config.to_dict(), **metadata}
     _files.write(path, network.state_dict(), known)

@@ -4,7 +4,10 @@
 """
 
 import argparse
+import contextlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -159,7 +162,8 @@ def relative_errors(denoiser, x, held_out, sigmas=SIGMAS, *, seed=0):
 def main(arguments=None):
     """Train the networks that the command line names and store them as checkpoints.
 
-    An interrupted training goes on with the same command.
+    An interrupted command goes on where it was when it is repeated: what it had finished is at its
+    place, and not trained again. A command that has come to its end trains anew.
 
     Parameters
     ----------
@@ -172,26 +176,45 @@ def main(arguments=None):
     parser.add_argument("--folder", default=pretrained.FOLDER, help="where to store checkpoints")
     options = parser.parse_args(arguments)
     chosen = {name: RECIPES[name]() for name in options.names}
+    paths = {name: Path(options.folder) / f"{name}.safetensors" for name in chosen}
     for name, recipe in chosen.items():
-        print(
-            f"{name}: {recipe.steps} steps, about {recipe.minutes} minutes on one core; "
-            "interrupt at will and go on with the same command",
-            flush=True,
-        )
+        cost = f"{recipe.steps} steps, about {recipe.minutes} minutes on one core"
+        if (finished := _finished(paths[name])).exists():
+            cost = f"trained before the interruption; to train it anew, delete {finished}"
+        print(f"{name}: {cost}; interrupt at will and go on with the same command", flush=True)
     for name, recipe in chosen.items():
-        network = training.train(
-            recipe.config,
-            recipe.x,
-            f"{options.folder}/{name}.safetensors",
-            steps=recipe.steps,
-            seed=0,
-            augment=recipe.augment,
-            description=recipe.description,
-            evaluate=lambda network, recipe=recipe: {
-                "fraction_of_wiener": relative_errors(network, recipe.x, recipe.held_out)
-            },
-        )
+        network = _train(recipe, paths[name])
         print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters, stored")
+    for path in paths.values():
+        _finished(path).unlink(missing_ok=True)
+
+
+def _finished(path):
+    """Where the last state of a training is kept until all of a command have come to their end."""
+    return Path(f"{path}.finished.partial")
+
+
+def _train(recipe, path):
+    """Train one network, or bring back what an interrupted command had finished."""
+    partial = Path(f"{path}.partial")
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(_finished(path), partial)  # `train` sees whether it fits: no step is left to do
+
+    def evaluate(network):
+        errors = relative_errors(network, recipe.x, recipe.held_out)
+        os.replace(partial, _finished(path))
+        return {"fraction_of_wiener": errors}
+
+    return training.train(
+        recipe.config,
+        recipe.x,
+        path,
+        steps=recipe.steps,
+        seed=0,
+        augment=recipe.augment,
+        description=recipe.description,
+        evaluate=evaluate,
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ goes on as if nothing had happened, and several processes share the batch that o
 The trainings of the networks that come with the package are in :mod:`lindiff.deep.recipes`.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -53,7 +54,8 @@ def train(
     x : array_like, shape (n, c, h, w)
         Clean images.
     path : str or Path
-        The checkpoint to write. Until the end, ``<path>.partial`` keeps the state.
+        The checkpoint to write. Until that is done, ``<path>.partial`` keeps the state; after it,
+        the same call trains anew.
     steps, seed, batch : int
     rate : float
         Largest learning rate.
@@ -61,9 +63,12 @@ def train(
         Smallest and largest noise level, in units of the data.
     augment : callable, optional
         ``augment(images, sigma, rng)`` returns a batch (batch, c, h, w) of the same shape; `sigma`
-        is (batch,).
+        is (batch,). Before a training goes on, only its name (and the arguments of a
+        ``functools.partial``) is compared: what it does, and which lambda or object of a class it
+        is, is for you to keep the same.
     evaluate : callable, optional
-        ``evaluate(network)`` returns JSON values, to be stored as ``metrics``.
+        ``evaluate(network)`` returns JSON values, to be stored as ``metrics``. NumPy's become
+        lists and numbers. If it fails, the same call goes on there, without a step more.
     description : str
         What the data are, to be stored.
     save_every : int
@@ -77,8 +82,11 @@ def train(
     Raises
     ------
     ValueError
-        If an argument is out of its range, the folder of `path` is missing, or ``<path>.partial``
-        is damaged or was left by a call with other arguments. That file is left alone.
+        If an argument is out of its range, `path` cannot be written to, what `augment` or
+        `evaluate` returns does not fit, or ``<path>.partial`` is damaged or was left by a call with
+        other arguments. That file is left alone.
+    FloatingPointError
+        If the loss or the weights are no longer finite. Nothing is stored of that.
 
     Examples
     --------
@@ -92,17 +100,14 @@ def train(
     False
     """
     x, (low, high) = _images(config, x), _range(sigma_range)
-    run = {
-        "steps": _check.integer("steps", steps, 1),
-        "seed": _check.integer("seed", seed, 0),
-        "batch": _check.integer("batch", batch, 1),
-        "rate": _check.number("rate", rate, 0.0, open_low=True),
-        "augment": getattr(augment, "__name__", None),
-        "data_sha256": hashlib.sha256(x.tobytes()).hexdigest(),
+    known = {
+        "config": config.to_dict(),
+        "sigma_range": [low, high],
+        "training": _settings(x, steps, seed, batch, rate, augment),
     }
-    known = {"config": config.to_dict(), "sigma_range": [low, high], "training": run}
     _check.integer("save_every", save_every, 1)
-    partial = _partial(path)
+    _files.text("description", description)
+    partial = _files.target(f"{_files.target(path)}.partial")
     accelerator = _check.optional("accelerate", "deep").Accelerator()
     share = _share(batch, accelerator)
     network, average = _initial(config, seed, accelerator)
@@ -115,12 +120,16 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * _schedule(k, steps)
         optimizer.zero_grad()
-        accelerator.backward(weighted_loss(model, clean, sigma, noise, config.sigma_data))
+        loss = weighted_loss(model, clean, sigma, noise, config.sigma_data)
+        _finite("loss", [loss], k, rate, partial)
+        accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), _CLIP)
         optimizer.step()
         _update(average, network, k)
-        if (k + 1) % save_every == 0 and accelerator.is_main_process:
-            _save(partial, known, network, average, optimizer, k + 1)
+        if (k + 1) % save_every == 0 or k + 1 == steps:
+            _finite("average of the weights", average.parameters(), k, rate, partial)
+            if accelerator.is_main_process:
+                _save(partial, known, network, average, optimizer, k + 1)
     average = average.cpu().eval()
     if accelerator.is_main_process:
         known |= {"data": description, "metrics": evaluate(average) if evaluate else {}}
@@ -164,6 +173,9 @@ def draw_batch(x, k, *, seed, batch, sigma_range, augment=None):
     noise = rng.standard_normal(images.shape, dtype=np.float32)
     if augment is not None:
         images = augment(images, sigma, rng)
+        what = f"the {type(images).__name__} that augment returned"
+        _check.same_shape(what, np.shape(images), noise.shape)
+        images = _check.array(what, images, noise.ndim, np.float32)
     return np.ascontiguousarray(images, dtype=np.float32), sigma, noise
 
 
@@ -173,7 +185,7 @@ def weighted_loss(denoiser, clean, sigma, noise, sigma_data):
     Parameters
     ----------
     denoiser : callable
-    clean, noise : Tensor, shape (n, c, h, w)
+    clean, noise : Tensor, shape (n, c, h, w) or (n, ...)
     sigma : Tensor, shape (n,)
     sigma_data : float
         Standard deviation of the data.
@@ -189,7 +201,7 @@ def weighted_loss(denoiser, clean, sigma, noise, sigma_data):
     >>> float(weighted_loss(lambda y, sigma: y, zeros, sigma, zeros + 1, sigma_data=1.0))
     2.0
     """
-    level = sigma[:, None, None, None]
+    level = sigma.reshape(-1, *[1] * (clean.ndim - 1))
     error = denoiser(clean + level * noise, sigma) - clean
     return ((1 / level**2 + 1 / sigma_data**2) * error**2).mean()
 
@@ -207,12 +219,32 @@ def _range(sigma_range):
     return low, _check.number("sigma_range[1]", high, low, open_low=True)
 
 
-def _partial(path):
-    """Where the state of an unfinished training is kept."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f"path is {path}; expected a file in an existing folder")
-    return path.with_name(f"{path.name}.partial")
+def _settings(x, steps, seed, batch, rate, augment):
+    return {
+        "steps": _check.integer("steps", steps, 1),
+        "seed": _check.integer("seed", seed, 0),
+        "batch": _check.integer("batch", batch, 1),
+        "rate": _check.number("rate", rate, 0.0, open_low=True),
+        "augment": _name(augment),
+        "data_sha256": hashlib.sha256(x.tobytes()).hexdigest(),
+    }
+
+
+def _name(augment):
+    """What tells one augmentation from another; no module: that of a command is ``__main__``."""
+    if isinstance(augment, functools.partial):
+        return f"{_name(augment.func)}, {augment.args}, {augment.keywords}"
+    return None if augment is None else getattr(augment, "__qualname__", type(augment).__name__)
+
+
+def _finite(name, tensors, k, rate, partial):
+    """Stop a training that has come to nothing, before it is stored."""
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        left = f"the state before is in {partial}: delete it" if partial.exists() else "start anew"
+        raise FloatingPointError(
+            f"the {name} at step {k} is not finite: the training diverges, and nothing of it was "
+            f"stored; {left}, and take a smaller rate than {rate}"
+        )
 
 
 def _progress(start, steps, path, accelerator):

@@ -6,6 +6,7 @@ posterior covariance, so that its leading eigenvectors are *posterior principal 
 [Manor and Michaeli 2024]: what is still undecided at that state.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -129,13 +130,10 @@ def follow(
     n_probes = _check.integer("n_probes", n_probes, 2)
     basis = _check.array("basis", np.empty((0, y.numel())) if basis is None else basis, 2)
     _check.same_shape("one row of basis", basis.shape[1:], (y.numel(),))
+    _orthonormal("basis", basis)
     noise, fresh = _check.generator(np.random.default_rng(0) if rng is None else rng).spawn(2)
     wanted, measured = _places(at, sigmas), []
-
-    def plain(y, sigma):
-        with torch.no_grad():
-            return denoiser(y, sigma)
-
+    plain = partial(_graph.detached, denoiser)
     for place, state in enumerate(sample(plain, y[None], sigmas, step=step, rng=noise)):
         if place in wanted:
             jacobian = Jacobian(denoiser, state.x[0], state.sigma)
@@ -144,6 +142,13 @@ def follow(
                 (state.sigma, *images, *_measure(jacobian, k, basis, n_probes, tol, fresh))
             )
     return Path(*map(np.array, zip(*measured, strict=True)), state.x[0].cpu().numpy())
+
+
+def _orthonormal(name, rows):
+    """Check rows (..., k, d) as :mod:`lindiff.chains` does."""
+    error = np.abs(rows @ rows.swapaxes(-1, -2) - np.eye(rows.shape[-2])).max(initial=0)
+    if not error <= 1e-6:
+        raise ValueError(f"rows of {name} are orthonormal up to {error:.1e}; expected at most 1e-6")
 
 
 def _places(at, sigmas):
@@ -188,7 +193,7 @@ def overlaps(vectors, reference):
     Raises
     ------
     ValueError
-        If the last two axes differ.
+        If the last two axes differ, or rows are not orthonormal.
 
     Examples
     --------
@@ -197,6 +202,8 @@ def overlaps(vectors, reference):
     """
     vectors, reference = np.asarray(vectors, dtype=float), np.asarray(reference, dtype=float)
     _check.same_shape("reference", reference.shape[-2:], vectors.shape[-2:])
+    _orthonormal("vectors", vectors)
+    _orthonormal("reference", reference)
     squares = (vectors @ reference.swapaxes(-1, -2)) ** 2
     sums = np.diagonal(squares.cumsum(axis=-1).cumsum(axis=-2), axis1=-2, axis2=-1)
     diagonal = np.diagonal(squares, axis1=-2, axis2=-1)
