@@ -7,12 +7,30 @@ import warnings
 import numpy as np
 
 
+def brief(value):
+    """Text of a value for a message: of an array, and of what is long, the type and the shape."""
+    if shape := tuple(getattr(value, "shape", ())):
+        return f"of type {type(value).__name__} and shape {shape}"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else f"of type {type(value).__name__}"
+
+
+def real(name, value, dtype=float):
+    """Return `value` as a NumPy array of real numbers, or raise ValueError."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries; expected an array without a mask")
+    try:
+        out = np.asarray(value)
+        if out.dtype.kind == "c":  # NumPy would only warn that it drops a part
+            raise TypeError("they are complex; expected real ones")
+        return out.astype(dtype, copy=False)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor with gradient
+        raise ValueError(f"{name} is no array of numbers ({error})") from None
+
+
 def array(name, value, ndim, dtype=float):
     """Return `value` as a finite NumPy array with `ndim` dimensions, or raise ValueError."""
-    try:
-        out = np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is no array of numbers ({error})") from None
+    out = real(name, value, dtype)
     if out.ndim != ndim:
         raise ValueError(f"{name} has shape {out.shape}; expected {ndim} dimension(s)")
     if not np.isfinite(out).all():
@@ -40,7 +58,7 @@ def integer(name, value, low, high=math.inf):
         fits = False
     if not fits:
         upper = "" if high == math.inf else f" and at most {high}"
-        raise ValueError(f"{name} is {value}; expected an integer of at least {low}{upper}")
+        raise ValueError(f"{name} is {brief(value)}; expected an integer of at least {low}{upper}")
     return out
 
 
@@ -51,8 +69,9 @@ def number(name, value, low, *, open_low=False):
     except (TypeError, ValueError):
         out = math.nan
     if not math.isfinite(out) or out < low or (open_low and out == low):
+        shown = value if isinstance(value, str) else brief(value)  # "5" is a number: no quotes
         raise ValueError(
-            f"{name} is {value}; expected a finite number {'>' if open_low else '>='} {low}"
+            f"{name} is {shown}; expected a finite number {'>' if open_low else '>='} {low}"
         )
     return out
 
@@ -60,8 +79,15 @@ def number(name, value, low, *, open_low=False):
 def generator(rng):
     """Return a NumPy random generator, or raise ValueError."""
     if not isinstance(rng, np.random.Generator):
-        raise ValueError(f"rng is {rng}; expected a numpy.random.Generator")
+        raise ValueError(f"rng is {brief(rng)}; expected a numpy.random.Generator")
     return rng
+
+
+def kind(name, value, expected):
+    """Return `value`, or raise ValueError unless it is of the class `expected`."""
+    if not isinstance(value, expected):
+        raise ValueError(f"{name} is {brief(value)}; expected a {expected.__name__}")
+    return value
 
 
 def eigenvalues(name, value):
@@ -98,13 +124,17 @@ def same_shape(name, value, expected):
 
 
 def optional(module, extra):
-    """Import an optional dependency, or say how to get it."""
+    """Import an optional dependency, or say how to get it or why it does not load."""
+    package = module.split(".")[0]
     try:
         with warnings.catch_warnings():
             # several load a progress bar that complains, in notebooks, of missing widgets
             warnings.filterwarnings("ignore", message="IProgress not found")
+            importlib.import_module(package)
             return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"this needs the package {module.split('.')[0]}: pip install 'lindiff[{extra}]'"
-        ) from error
+    except (ImportError, OSError) as error:  # OSError: a shared library that does not load
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            message = f"this needs the package {package}: pip install 'lindiff[{extra}]'"
+        else:
+            message = f"{package} is installed, but {module} cannot be imported: {error}"
+        raise ImportError(message) from error

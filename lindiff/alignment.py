@@ -33,12 +33,12 @@ def alignment(u, v):
     >>> alignment([[3.0, 0.0], [0.0, 2.0]], [1.0, 1.0]).round(12)
     array([0.5, 0.5])
     """
-    u, v = np.asarray(u, dtype=float), np.asarray(v, dtype=float)
+    u, v = _check.real("u", u), _check.real("v", v)
     if u.ndim == 0 or v.ndim == 0 or u.shape[-1] != v.shape[-1]:
         raise ValueError(f"u and v have shapes {u.shape} and {v.shape}; expected equal last axes")
     size = (u**2).sum(-1) * (v**2).sum(-1)
     if not (np.isfinite(size).all() and (size > 0).all()):
-        raise ValueError(f"|u|^2 |v|^2 is {size}; expected finite, non-zero vectors")
+        raise ValueError(f"|u|^2 |v|^2 is {_check.brief(size)}; expected finite, non-zero vectors")
     return np.minimum((u * v).sum(-1) ** 2 / size, 1.0)
 
 

@@ -50,6 +50,11 @@ class Chain(NamedTuple):
 
         Entry (i, j) is :math:`u_i^\top\mathcal P_Tu_j/|\mathcal P_T|`, shape (..., m, m). Without
         `basis`, the coordinates are those of `left` and `right`.
+
+        Raises
+        ------
+        ValueError
+            If `basis` is no finite matrix or its rows are not as long as those of `left`.
         """
         left, right = self.left, self.right
         if basis is not None:
@@ -217,10 +222,13 @@ def overlap_limit(spike, sigma, other, gamma, *, covariance):
     array([0.8385, 0.8944])
     """
     product = alignment_limit(spike, sigma, gamma) * alignment_limit(spike, other, gamma)
-    covariance = np.asarray(covariance, dtype=float)
+    covariance = _check.real("covariance", covariance)
     most = np.multiply(sigma, other)
     if not np.all(np.abs(covariance) <= most * (1 + 1e-12)):
-        raise ValueError(f"covariance is {covariance}; expected at most {most} in size")
+        raise ValueError(
+            f"covariance is {_check.brief(covariance)}; expected at most {_check.brief(most)} in "
+            "size, sigma * other"
+        )
     spike, gamma, covariance, product = np.broadcast_arrays(spike, gamma, covariance, product)
     shared = np.divide(covariance, spike, out=np.zeros(product.shape), where=product > 0)
     return np.sqrt(product) * (1 + gamma * shared) / (1 - gamma * shared**2)
@@ -317,7 +325,7 @@ def sampler_clock(denoiser, sigmas, *, step=ddim):
     Raises
     ------
     ValueError
-        If `sigmas` is not a schedule, or a gain is not positive.
+        As :func:`~lindiff.laws.law`, or if an eigenvalue or a gain is not positive.
 
     Examples
     --------
@@ -326,4 +334,11 @@ def sampler_clock(denoiser, sigmas, *, step=ddim):
     >>> sampler_clock(denoiser, [100.0, 50.0, 0.0], step=redenoise).ravel().round(2)
     array([0., 1., 2.])
     """
-    return clock(law(denoiser, sigmas, step=step).gain, denoiser.model.eigenvalues)
+    gain = law(denoiser, sigmas, step=step).gain
+    eigenvalues = denoiser.model.eigenvalues
+    if (positive := np.count_nonzero(eigenvalues)) < eigenvalues.size:
+        raise ValueError(
+            f"{eigenvalues.size - positive} of {eigenvalues.size} eigenvalues are 0; expected "
+            f"positive ones: fit the model with rank={positive} or less"
+        )
+    return clock(gain, eigenvalues)

@@ -23,21 +23,30 @@ def cache_folder():
     """Return the folder for cached data (a Path; it need not exist yet)."""
     chosen = os.environ.get("LINDIFF_CACHE")
     return (
-        Path(chosen)
+        Path(chosen).expanduser()
         if chosen
         else _check.optional("platformdirs", "data").user_cache_path("lindiff")
     )
 
 
-def _cached(name, keys, make):
-    """Read the arrays `keys` from the cache, or make them and store them for the next time."""
+def _cached(name, entries, make):
+    """Read arrays from the cache, or make them and store them for the next time.
+
+    `entries` gives the name of each array and the shape of one of its entries.
+    """
     path = cache_folder() / name
     try:
         # opened here, because numpy.load leaves a damaged file open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = [stored[key] for key in keys]
-        if len({len(array) for array in arrays}) > 1:
-            raise ValueError(f"arrays of lengths {[len(array) for array in arrays]}")
+        with path.open("rb") as file:
+            # numpy.load takes what is no archive for a pickle, and advises to trust it
+            if file.read(2) != b"PK":
+                raise ValueError("no zip archive")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = [stored[key] for key in entries]
+        shapes = [array.shape for array in arrays]
+        if shapes != [(len(arrays[0]), *entry) for entry in entries.values()]:
+            raise ValueError(f"arrays of shapes {shapes}")
         return arrays
     except (FileNotFoundError, NotADirectoryError):
         pass
@@ -47,7 +56,7 @@ def _cached(name, keys, make):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            np.savez_compressed(Path(scratch) / name, **dict(zip(keys, arrays, strict=True)))
+            np.savez_compressed(Path(scratch) / name, **dict(zip(entries, arrays, strict=True)))
             # atomic: a second process sees the old file or the new one, never half of it
             os.replace(Path(scratch) / name, path)
     except OSError as error:
@@ -87,7 +96,7 @@ def mnist():
         order = np.random.default_rng(0).permutation(len(x))  # the file is sorted by class
         return x[order].astype(np.uint8), label[order].astype(np.int64)
 
-    x, label = _cached("mnist-5000.npz", ("x", "label"), make)
+    x, label = _cached("mnist-5000.npz", {"x": (784,), "label": ()}, make)
     return x / 255.0, label
 
 
@@ -104,26 +113,32 @@ def mnist_full():
     ------
     ConnectionError
         If the file cannot be had or its checksum is wrong. Nothing is kept in that case.
+    OSError
+        If the cache folder cannot be written.
     ImportError
         If pooch is not installed.
     """
     pooch = _check.optional("pooch", "data")
-    _check.optional("requests", "data")
+    requests = _check.optional("requests", "data")
+    folder = cache_folder()
     try:
         path = pooch.retrieve(
             _FULL_MNIST,
             known_hash="sha256:" + _FULL_MNIST_SHA256,
             fname="mnist-full.npz",
-            path=cache_folder(),
+            path=folder,
         )
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # requests' errors are OSErrors, a wrong hash a ValueError
+    except (requests.RequestException, ValueError) as error:  # a wrong hash is a ValueError
+        there = (folder / "mnist-full.npz").is_file()
         raise ConnectionError(
             f"full MNIST could not be downloaded from {_FULL_MNIST} ({error}). "
-            "Without a network use mnist(), or put the file into the folder "
-            f"{cache_folder()} as mnist-full.npz"
+            f"Without a network use mnist(), or put the file into the folder {folder} as "
+            "mnist-full.npz" + ("; the one that is there has a wrong checksum" if there else "")
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {folder} ({error.strerror or error}). "
+            "Set LINDIFF_CACHE to a writable folder"
         ) from error
     with np.load(path, allow_pickle=False) as stored:
         return stored["x_train"].reshape(-1, 784) / 255.0, stored["y_train"].astype(np.int64)

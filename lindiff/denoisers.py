@@ -123,6 +123,11 @@ class LinearDenoiser:
         ``gain(eigenvalues, sigma) -> (r,)``. With :func:`wiener` this is the posterior mean of
         the Gaussian `model`, and the best affine denoiser of any law with these two moments.
 
+    Raises
+    ------
+    ValueError
+        If `model` is no Gaussian or `gain` no function.
+
     Examples
     --------
     >>> import numpy as np
@@ -133,6 +138,10 @@ class LinearDenoiser:
 
     model: Gaussian
     gain: Callable = wiener
+
+    def __post_init__(self):
+        _check.kind("model", self.model, Gaussian)
+        _check.kind("gain", self.gain, Callable)
 
     @classmethod
     def fit(cls, x, rank=None, gain=wiener):
@@ -151,12 +160,23 @@ class LinearDenoiser:
         Returns
         -------
         LinearDenoiser
+
+        Raises
+        ------
+        ValueError
+            As :meth:`lindiff.gaussian.Gaussian.fit`.
         """
         return cls(Gaussian.fit(x, rank), gain)
 
     def gains(self, sigma):
-        """Return the gain of each mode at noise level `sigma`, shape (r,)."""
-        gains = np.asarray(self.gain(self.model.eigenvalues, sigma))
+        """Return the gain of each mode at noise level `sigma`, shape (r,).
+
+        Raises
+        ------
+        ValueError
+            If `sigma` is negative or the gains have another shape or are not finite.
+        """
+        gains = _check.array("result of gain", self.gain(self.model.eigenvalues, sigma), 1)
         _check.same_shape("result of gain", gains.shape, (self.model.rank,))
         return gains
 
@@ -221,7 +241,8 @@ class GaussianMixture:
         if weights.size == 0 or weights.min() <= 0 or abs(weights.sum() - 1) > 1e-9:
             raise ValueError(f"weights is {weights}; expected positive numbers that sum to 1")
         if not all(isinstance(c, Gaussian) for c in components):
-            raise ValueError(f"components is {components}; expected Gaussian laws")
+            kinds = ", ".join(sorted({type(c).__name__ for c in components}))
+            raise ValueError(f"components are of type {kinds}; expected Gaussian laws")
         if len({c.dim for c in components}) > 1:
             raise ValueError(
                 f"components have dimensions {[c.dim for c in components]}; expected one"
@@ -230,7 +251,13 @@ class GaussianMixture:
         object.__setattr__(self, "components", components)
 
     def sample(self, n, rng):
-        """Draw `n` independent samples, shape (n, d), with a NumPy generator `rng`."""
+        """Draw `n` independent samples, shape (n, d), with a NumPy generator `rng`.
+
+        Raises
+        ------
+        ValueError
+            If `n` is not a positive integer or `rng` no generator.
+        """
         counts = _check.generator(rng).multinomial(_check.integer("n", n, 1), self.weights)
         drawn = [c.sample(m, rng) for c, m in zip(self.components, counts, strict=True) if m]
         return rng.permutation(np.concatenate(drawn))
@@ -289,6 +316,11 @@ class EmpiricalBayes:
     x : array_like, shape (N, d)
         Training samples.
 
+    Raises
+    ------
+    ValueError
+        If `x` is not a finite matrix with a row at least.
+
     Examples
     --------
     >>> import numpy as np
@@ -305,10 +337,23 @@ class EmpiricalBayes:
         _check.integer("number of samples (rows of x)", len(x), 1)
         object.__setattr__(self, "x", x)
 
+    def __repr__(self):
+        n, dim = self.x.shape
+        return f"EmpiricalBayes(n={n}, dim={dim})"
+
     def weights(self, y, sigma):
-        """Posterior probabilities of the training samples given rows `y`, shape (n, N)."""
-        variance = _check.number("sigma", sigma, 0.0, open_low=True) ** 2
+        """Posterior probabilities of the training samples given rows `y`, shape (n, N).
+
+        Raises
+        ------
+        ValueError
+            If `y` is no finite batch, or `sigma` is not positive or too small to divide by its
+            square in the precision of `y`.
+        """
+        sigma = _check.number("sigma", sigma, 0.0, open_low=True)
         xp = _rows(y, self.x.shape[1])
+        smallest = float(xp.finfo(y.dtype).smallest_normal)
+        variance = _check.number("sigma", sigma, smallest**0.4) ** 2
         x, half = _like(y, xp, self.x, (self.x**2).sum(axis=1) / 2)
         return _softmax(xp, (y @ x.T - half) / variance)
 

@@ -10,6 +10,7 @@ import scipy.special
 
 from lindiff import _check
 from lindiff.denoisers import wiener
+from lindiff.gaussian import Gaussian
 from lindiff.simulate import square_root, wishart
 
 
@@ -83,6 +84,11 @@ def infinite_draw_risk(eigenvalues, sigma, n_samples):
     float
         Squared error per sample, summed over the dimensions.
 
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
     Examples
     --------
     >>> round(infinite_draw_risk([1.0, 0.5, 0.25], sigma=0.5, n_samples=10**9), 4)
@@ -148,6 +154,11 @@ def denoiser_risk(model, matrix, sigma):
     -------
     float
 
+    Raises
+    ------
+    ValueError
+        If `model` is no Gaussian, `matrix` does not fit, or `sigma` is negative.
+
     Examples
     --------
     >>> from lindiff import Gaussian
@@ -155,7 +166,9 @@ def denoiser_risk(model, matrix, sigma):
     0.5
     """
     a = _check.array("matrix", matrix, 2)
+    _check.kind("model", model, Gaussian)
     _check.same_shape("matrix", a.shape, (model.dim, model.dim))
+    sigma = _check.number("sigma", sigma, 0.0)
     clean = model.covariance()
     error = a - np.eye(model.dim)
     return float(np.sum((error @ clean) * error) + sigma**2 * np.sum(a**2))
@@ -180,6 +193,11 @@ def gaussian_fit_kl(dim, n_samples):
     forward, backward : float
         :math:`\mathrm{KL}(p\|\hat p)`, infinite for ``N <= d + 1``, and
         :math:`\mathrm{KL}(\hat p\|p)`, in nats.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
 
     Examples
     --------

@@ -60,6 +60,9 @@ class Gaussian:
         for name, value in (("mean", mean), ("eigenvalues", values), ("basis", basis)):
             object.__setattr__(self, name, value.copy())  # a law does not change under its user
 
+    def __repr__(self):
+        return f"Gaussian(dim={self.dim}, rank={self.rank})"
+
     @property
     def dim(self):
         """Dimension d of the space."""
@@ -67,7 +70,7 @@ class Gaussian:
 
     @property
     def rank(self):
-        """Number r of eigenvectors held."""
+        """Number r of eigenvectors held, those of eigenvalue zero included."""
         return self.eigenvalues.size
 
     @classmethod
@@ -85,7 +88,9 @@ class Gaussian:
         -------
         Gaussian
             The covariance is normalised by n. In each eigenvector the entry of largest
-            magnitude is positive, so that a fit is reproducible.
+            magnitude is positive, so that a fit is reproducible. Eigenvalues that are zero up to
+            rounding, :math:`\max(d,10)` machine epsilons of the first, are zero: the others count
+            the directions in which the data vary, at most n - 1.
 
         Raises
         ------
@@ -114,11 +119,19 @@ class Gaussian:
         else:
             _, singular, basis = scipy.linalg.svd(centred, full_matrices=False)
             values, basis = singular[:rank] ** 2 / n, basis[:rank]
+        # a few epsilons, in every dimension, is what eigh and svd make of a zero
+        values = np.where(values > max(d, 10) * np.finfo(float).eps * values[0], values, 0.0)
         peaks = basis[np.arange(rank), np.abs(basis).argmax(axis=1)]
         return cls(mean, values, basis * np.sign(peaks)[:, None])
 
     def sample(self, n, rng):
-        """Draw `n` independent samples, shape (n, d), with a NumPy generator `rng`."""
+        """Draw `n` independent samples, shape (n, d), with a NumPy generator `rng`.
+
+        Raises
+        ------
+        ValueError
+            If `n` is not a positive integer or `rng` no generator.
+        """
         n = _check.integer("n", n, 1)
         noise = _check.generator(rng).standard_normal((n, self.rank)) * np.sqrt(self.eigenvalues)
         return self.mean + noise @ self.basis
@@ -129,6 +142,8 @@ class Gaussian:
 
 
 def _check_same_dim(a, b):
+    for name, law in (("a", a), ("b", b)):
+        _check.kind(name, law, Gaussian)
     if a.dim != b.dim:
         raise ValueError(f"the laws have dimensions {a.dim} and {b.dim}; expected equal ones")
 
@@ -154,7 +169,7 @@ def wasserstein2(a, b):
     Raises
     ------
     ValueError
-        If the dimensions differ.
+        If an argument is no Gaussian, or the dimensions differ.
 
     Examples
     --------
@@ -193,7 +208,7 @@ def kl_divergence(a, b):
     Raises
     ------
     ValueError
-        If the dimensions differ.
+        If an argument is no Gaussian, or the dimensions differ.
 
     Examples
     --------

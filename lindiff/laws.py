@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lindiff import _check
-from lindiff.samplers import ddim, denoise, scaled
+from lindiff.denoisers import LinearDenoiser
+from lindiff.samplers import ddim, denoise, require_rule, scaled
 
 
 class Law(NamedTuple):
@@ -78,7 +79,8 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
     Raises
     ------
     ValueError
-        If `sigmas` is not a schedule or `start` is negative or does not fit.
+        If `sigmas` is not a schedule, `denoiser` has no gains, `step` is no step rule, or `start`
+        is negative or does not fit.
 
     Examples
     --------
@@ -88,6 +90,7 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
     array([1.    , 0.875 , 0.8077])
     """
     sigmas, start = _law_arguments(denoiser, sigmas, start)
+    step = require_rule(step)
     return _mode_law(denoiser.gains, sigmas, step, start)
 
 
@@ -123,6 +126,7 @@ def decompose(denoiser, sigmas, *, step=ddim, start=None):
     (array([2.25]), array([0.5192, 0.2308]))
     """
     sigmas, start = _law_arguments(denoiser, sigmas, start)
+    step = require_rule(step)
     factors, noises = _mode_steps(denoiser.gains, sigmas, step, start.shape)
     later = np.cumprod(factors[::-1], axis=0)[::-1]  # gain from the start of a step to the end
     after = np.vstack([later[1:], np.ones_like(start)])
@@ -133,7 +137,9 @@ def _law_arguments(denoiser, sigmas, start):
     """Check the arguments of a law; the schedule and the initial variance of each mode."""
     sigmas = _check.sigmas(sigmas)
     if not hasattr(denoiser, "gains"):
-        raise ValueError(f"denoiser {denoiser} has no gains(sigma); expected a LinearDenoiser")
+        raise ValueError(
+            f"denoiser is {_check.brief(denoiser)}, without gains(sigma); expected a LinearDenoiser"
+        )
     modes = denoiser.gains(float(sigmas[0])).shape
     start = sigmas[0] ** 2 if start is None else start
     try:
@@ -143,7 +149,9 @@ def _law_arguments(denoiser, sigmas, start):
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"start is {start}; expected variances >= 0, a scalar or shape {modes}")
+        raise ValueError(
+            f"start is {_check.brief(start)}; expected variances >= 0, a scalar or shape {modes}"
+        )
     return sigmas, variance
 
 
@@ -198,7 +206,8 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
     Raises
     ------
     ValueError
-        If `sigmas` is not a schedule, `n` < 1, or `times` is empty, out of range or unordered.
+        If `denoiser` is not a LinearDenoiser, `sigmas` not a schedule or `step` no step rule,
+        `n` < 1, or `times` is empty, out of range or unordered.
 
     Examples
     --------
@@ -210,12 +219,9 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
     """
     sigmas = _check.sigmas(sigmas)
     n = _check.integer("n", n, 1)
-    rng = _check.generator(rng)
-    stops = [t + len(sigmas) if t < 0 else t for t in times]
-    inside = all(t == int(t) and 0 <= t < len(sigmas) for t in stops)
-    if not stops or not inside or (np.diff(stops) <= 0).any():
-        raise ValueError(f"times is {times}; expected increasing indices into {len(sigmas)} levels")
-    model = denoiser.model
+    rng, step = _check.generator(rng), require_rule(step)
+    model = _check.kind("denoiser", denoiser, LinearDenoiser).model
+    stops = _indices(times, len(sigmas))
 
     def gains(sigma):  # the last mode stands for everything outside the span of the model
         return np.append(denoiser.gains(sigma), 0.0)
@@ -238,6 +244,18 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
         out[k] += model.mean
         at = stop
     return out
+
+
+def _indices(times, levels):
+    """Places in a schedule, counted from its start."""
+    stops = _check.array("times", times, 1)
+    stops = np.where(stops < 0, stops + levels, stops)
+    whole = (stops == stops.round()) & (stops >= 0) & (stops < levels)
+    if not (stops.size and whole.all() and (np.diff(stops) > 0).all()):
+        raise ValueError(
+            f"times is {_check.brief(times)}; expected increasing indices into {levels} levels"
+        )
+    return stops.astype(int).tolist()
 
 
 def _complement(basis, n, rng):
@@ -275,7 +293,8 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
     Raises
     ------
     ValueError
-        If `sigmas` is not a schedule, or the denoiser returns a wrong shape or is not affine.
+        If `sigmas` is not a schedule or `step` no step rule, or the denoiser returns a wrong
+        shape or is not affine.
 
     Examples
     --------
@@ -286,7 +305,7 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
     (array([[0.8077]]), array([0.9615]))
     """
     sigmas = _check.sigmas(sigmas)
-    dim = _check.integer("dim", dim, 1)
+    dim, step = _check.integer("dim", dim, 1), require_rule(step)
     matrix, offset, covariance = np.eye(dim), np.zeros(dim), np.zeros((dim, dim))
 
     def linear(rows, sigma):

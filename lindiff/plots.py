@@ -5,10 +5,11 @@ import html
 import io
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from lindiff import _check
+
+plt = _check.optional("matplotlib.pyplot", "book")
 
 #: Colours that remain distinct for colour-blind readers [Okabe and Ito 2008], one per mode.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -149,6 +150,11 @@ class Frames:
         What the frames show, for readers who do not see them, and the caption.
     start : int, or tuple of int
         Frame shown first; by default the first position of every slider.
+
+    Raises
+    ------
+    ValueError
+        If `labels` or `start` do not fit the sliders.
 
     Examples
     --------

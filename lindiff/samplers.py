@@ -13,7 +13,7 @@ linear denoiser is in :mod:`lindiff.laws`.
 from functools import partial
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from lindiff import _check
 
@@ -132,7 +132,7 @@ def heun(x, denoised, sigma, sigma_next, denoiser):
     euler = x + (sigma_next - sigma) * slope
     if sigma_next == 0:
         return euler, 0.0
-    slope_next = (euler - denoiser(euler, sigma_next)) / sigma_next
+    slope_next = (euler - denoiser(1 * euler, sigma_next)) / sigma_next  # a copy, as in `denoise`
     return x + (sigma_next - sigma) * (slope + slope_next) / 2, 0.0
 
 
@@ -147,32 +147,75 @@ def redenoise(x, denoised, sigma, sigma_next, denoiser):
     return denoised, 0.0
 
 
+def require_rule(step):
+    """Return `step`, a step rule.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be one: it is no function, or it is :func:`eta` without a value.
+
+    Examples
+    --------
+    >>> require_rule(heun) is heun
+    True
+    """
+    if step is eta or not callable(step):
+        given = "eta without its value" if step is eta else _check.brief(step)
+        raise ValueError(f"step is {given}; expected a step rule, such as heun or eta(0.5)")
+    return step
+
+
 def denoise(denoiser, x, sigma):
-    """Call a denoiser and check what it returns."""
-    out = denoiser(x, sigma)
-    _check.same_shape("result of the denoiser", getattr(out, "shape", ()), x.shape)
-    xp = array_namespace(out)
+    """Call a denoiser on a copy of `x`, for it may work in place, and check what it returns.
+
+    Raises
+    ------
+    ValueError
+        If the result has another array type or shape than `x`, or is not finite.
+    """
+    out, xp = denoiser(1 * x, sigma), array_namespace(x)
+    if not is_array_api_obj(out) or array_namespace(out) is not xp:
+        raise ValueError(
+            f"result of the denoiser is of type {type(out).__name__}; "
+            f"expected {type(x).__name__}, as the state is"
+        )
+    _check.same_shape("result of the denoiser", out.shape, x.shape)
     if not _check.holds(xp.all(xp.isfinite(out))):
         raise ValueError(f"result of the denoiser at sigma {sigma} has nan or inf; expected finite")
     return out
 
 
 def scaled(noise, white, sigma, denoiser):
-    """Give white noise the standard deviation that a step rule asks for."""
+    """Give white noise the standard deviation that a step rule asks for.
+
+    Raises
+    ------
+    ValueError
+        If that differs between modes and the denoiser is not linear.
+    """
     if not callable(noise):
         return noise * white
     if not hasattr(denoiser, "colour"):
-        raise ValueError(f"denoiser is {denoiser}; expected a LinearDenoiser for this step rule")
+        raise ValueError(
+            f"denoiser is {_check.brief(denoiser)}; expected a LinearDenoiser for this step rule "
+            "(ddpm and eta(1.0) take any denoiser)"
+        )
     return denoiser.colour(white, sigma, noise)
 
 
 def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
     """Run a sampler, yielding the state at every level, the start first.
 
+    A torch network builds one graph through all steps, which is what a gradient of the result
+    needs; otherwise run the sampler under ``torch.no_grad()``, at a fraction of the memory.
+
     Parameters
     ----------
     denoiser : callable
-        ``denoiser(y, sigma)`` of the shape of `y`.
+        ``denoiser(y, sigma)`` of the shape and array type of `y`, `sigma` a float. It is given a
+        copy, which it may change. What it returns is kept: to be able to compare the states of a
+        run, return a new array at each call.
     y : array, shape (n, d) or (n, c, h, w)
         State at level ``sigmas[0]``; NumPy, torch, or another array type.
     sigmas : array_like, shape (T + 1,)
@@ -190,8 +233,8 @@ def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
     Raises
     ------
     ValueError
-        If `sigmas` is not a schedule, the denoiser returns a wrong shape, or noise is needed
-        and `rng` is missing.
+        If `sigmas` is not a schedule, `step` no step rule or `rng` no generator; if the denoiser
+        returns another array type or shape, or nan; or if noise is needed and `rng` is missing.
 
     Examples
     --------
@@ -201,7 +244,9 @@ def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
     >>> [round(float(s.x[0, 0]), 4) for s in sample(denoiser, np.array([[2.0]]), [1.0, 0.5, 0.0])]
     [2.0, 1.75, 1.6154]
     """
-    sigmas = _check.sigmas(sigmas)
+    sigmas, step = _check.sigmas(sigmas), require_rule(step)
+    if rng is not None:
+        _check.generator(rng)
     if not hasattr(y, "shape"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array")
     x, xp = y, array_namespace(y)

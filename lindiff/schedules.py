@@ -103,8 +103,10 @@ def from_betas(betas):
     array([1.7321, 1.    , 0.    ])
     """
     betas = _check.array("betas", betas, 1)
-    if betas.size == 0 or betas.min() <= 0 or betas.max() >= 1:
-        raise ValueError(f"betas is {betas}; expected numbers strictly between 0 and 1")
+    outside = betas[(betas <= 0) | (betas >= 1)]
+    if betas.size == 0 or outside.size:
+        found = f"contains {outside[0]}" if outside.size else "is empty"
+        raise ValueError(f"betas {found}; expected numbers strictly between 0 and 1")
     with np.errstate(over="ignore"):
         levels = np.sqrt(np.expm1(-np.cumsum(np.log1p(-betas))))[::-1]
     return _with_ends(levels, levels[0], "betas")
@@ -112,6 +114,11 @@ def from_betas(betas):
 
 def to_vp(x, sigma):
     r"""Variance-preserving coordinates :math:`x/\sqrt{1+\sigma^2}` of a state `x` at level `sigma`.
+
+    Raises
+    ------
+    ValueError
+        If `sigma` is negative or not finite.
 
     Examples
     --------
@@ -122,7 +129,7 @@ def to_vp(x, sigma):
 
 
 def from_vp(x, sigma):
-    """Inverse of :func:`to_vp`.
+    """Inverse of :func:`to_vp`, with the same errors.
 
     Examples
     --------

@@ -284,6 +284,11 @@ def sample_noisy_covariance(x, sigma, rng):
     ndarray, shape (d, d)
         Centred and normalised by N.
 
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
     Examples
     --------
     >>> x = np.zeros((1000, 2))

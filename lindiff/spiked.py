@@ -14,8 +14,9 @@ from lindiff import _check
 
 def _broadcast(spike, sigma, gamma):
     """Check and broadcast; `spike` may be zero, the others are positive."""
-    spike, sigma, gamma = (np.asarray(v, dtype=float) for v in (spike, sigma, gamma))
-    for name, value, low in (("spike", spike, 0), ("sigma", sigma, None), ("gamma", gamma, None)):
+    names = ("spike", "sigma", "gamma")
+    spike, sigma, gamma = map(_check.real, names, (spike, sigma, gamma))
+    for name, value, low in zip(names, (spike, sigma, gamma), (0, None, None), strict=True):
         bad = ~np.isfinite(value) | ((value < 0) if low == 0 else (value <= 0))
         if bad.any():
             wanted = "finite numbers >= 0" if low == 0 else "finite numbers > 0"
@@ -105,6 +106,11 @@ def emergence_sigma(spike, gamma):
     ndarray
         Standard deviation.
 
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
     Examples
     --------
     >>> round(float(emergence_sigma(4.0, gamma=0.25)), 4)
@@ -130,6 +136,11 @@ def spike_from_eigenvalue(eigenvalue, sigma, gamma):
     Returns
     -------
     ndarray
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
 
     Examples
     --------
@@ -158,6 +169,11 @@ def shrink(spike, sigma, gamma):
     -------
     ndarray
         Between 0 and 1; below the Wiener gain.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
 
     Examples
     --------
@@ -238,6 +254,11 @@ def general_limits(eigenvalues, sigma, n_samples):
     -------
     eigenvalue, alignment : ndarray, shape (d,)
         In a tie the alignment is 0: a repeated eigenvalue has no eigenvector of its own.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
 
     Examples
     --------

@@ -431,7 +431,16 @@ def test_operator_clock_reads_any_form_of_a_map(rng):
         (lambda r: overlap_limit(2.0, 1.0, 0.5, 1.0, covariance=0.6), "covariance is 0.6"),
         (lambda r: overlap_limit(2.0, 1.0, 0.5, 1.0, covariance=-0.6), "covariance is -0.6"),
         (lambda r: overlap_limit(2.0, 1.0, 0.5, 1.0, covariance=np.nan), "covariance is nan"),
-        (lambda r: sampler_clock(lambda y, s: y, [1.0, 0.0]), "no gains"),
+        (lambda r: sampler_clock(lambda y, s: y, [1.0, 0.0]), "without gains"),
+        (
+            lambda r: sampler_clock(LinearDenoiser.fit(np.eye(400)), [1.0, 0.0]),
+            "^1 of 400 eigenvalues are 0; .* fit the model with rank=399 or less$",
+        ),
+        (
+            lambda r: overlap_limit(2.0, 1.0, 0.5, 1.0, covariance=np.ones(900)),
+            r"covariance is of type ndarray and shape \(900,\); expected at most 0.5 in size",
+        ),
+        (lambda r: overlap_limit(2.0, 1.0, 0.5, 1.0, covariance=1j), "covariance .* complex"),
         (lambda r: operator_clock(-np.eye(2), [2.0, 1.0], np.eye(2)), "expected positive"),
     ],
 )

@@ -262,6 +262,13 @@ def test_the_environment_names_the_cache_folder(cache, monkeypatch):
         assert "lindiff" in folder.parts
 
 
+def test_the_cache_folder_may_lie_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # the same on Windows
+    monkeypatch.setenv("LINDIFF_CACHE", "~/digits")
+    assert data.cache_folder() == tmp_path / "digits"
+
+
 def bad_block(content):
     """Give the first compressed stream a block type that does not exist: an error of zlib."""
     name, extra = struct.unpack("<HH", content[26:30])
@@ -280,6 +287,7 @@ DAMAGE = {
     "a flipped byte": lambda content: content[:300] + bytes([content[300] ^ 1]) + content[301:],
     "a bad block": bad_block,
     "arrays of unequal lengths": None,
+    "another shape": None,
 }
 
 
@@ -291,11 +299,14 @@ def test_a_damaged_cache_file_is_made_anew_with_a_warning(cache, loads, case):
         np.savez(path, np.zeros(3))
     elif case == "arrays of unequal lengths":
         np.savez(path, x=np.zeros((3, 784)), label=np.zeros(30))
+    elif case == "another shape":
+        np.savez(path, x=np.zeros((3, 5)), label=np.zeros(3))
     else:
         path.write_bytes(DAMAGE[case](path.read_bytes()))
     with pytest.warns(UserWarning, match=f"{NAME} is damaged .* it is made anew") as caught:
         rebuilt = data.mnist()
     assert len(caught) == 1
+    assert "pickle" not in str(caught[0].message)  # NumPy's advice to trust the file
     assert caught[0].filename == __file__  # it points at the caller
     assert len(loads) == 2
     for again in (rebuilt, data.mnist()):
@@ -462,6 +473,25 @@ def test_full_mnist_without_a_network_is_a_clear_error_and_leaves_nothing(
     for part in (f"127.0.0.1:{closed_port}", "use mnist()", str(cache), "mnist-full.npz"):
         assert part in str(raised.value)
     assert files(cache) == []
+
+
+def test_a_damaged_full_mnist_is_named_when_there_is_no_network(cache, monkeypatch, closed_port):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(data, "_FULL_MNIST", f"http://127.0.0.1:{closed_port}/mnist.npz")
+    cache.mkdir()
+    (cache / "mnist-full.npz").write_bytes(b"half of it")
+    with pytest.raises(ConnectionError, match=r"that is there has a wrong checksum$"):
+        data.mnist_full()
+
+
+def test_full_mnist_in_a_folder_that_cannot_be_written_names_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")  # stops even the superuser
+    folder = tmp_path / "file" / "below"
+    monkeypatch.setenv("LINDIFF_CACHE", str(folder))
+    message = f"cannot write to {folder} (Not a directory). Set LINDIFF_CACHE to a writable folder"
+    with pytest.raises(OSError, match=re.escape(message)) as raised:
+        data.mnist_full()
+    assert not isinstance(raised.value, ConnectionError)
 
 
 @pytest.mark.parametrize("content", [b"", b"not what was promised"])

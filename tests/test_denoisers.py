@@ -534,6 +534,27 @@ def test_observations_that_do_not_fit_are_refused(kind, case, wrap):
         denoisers(2)[kind](wrap(y), 1.0)
 
 
+@pytest.mark.parametrize(("dtype", "sigma"), [(np.float64, 1e-100), (np.float32, 1e-15)])
+def test_the_empirical_denoiser_finds_the_nearest_sample_at_tiny_noise(rng, dtype, sigma):
+    x = rng.standard_normal((9, 3))
+    y = (x + 0.01 * rng.standard_normal((9, 3))).astype(dtype)
+    np.testing.assert_allclose(EmpiricalBayes(x)(y, sigma), x, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), [(5, 20), (20, 5), (30, 60)])
+def test_a_projection_fitted_to_all_of_the_data_projects_on_their_span_alone(rng, n, d):
+    x = rng.standard_normal((n, 3)) @ rng.standard_normal((3, d)) + rng.standard_normal(d)
+    denoiser, y = LinearDenoiser.fit(x, gain=project), rng.standard_normal((4, d))
+    centred = x - x.mean(axis=0)
+    exact = x.mean(axis=0) + (y - x.mean(axis=0)) @ np.linalg.pinv(centred, rcond=1e-10) @ centred
+    np.testing.assert_allclose(denoiser(y, 1.0), exact, atol=1e-10)
+    assert denoiser.gains(1.0).sum() == 3
+
+
+def test_an_empirical_denoiser_is_printed_in_one_line():
+    assert repr(EmpiricalBayes(np.ones((500, 3)))) == "EmpiricalBayes(n=500, dim=3)"
+
+
 UNCHECKED = {
     "y is a list": (lambda: LinearDenoiser(PLANE)([[1.0, 2.0]], 1.0), "y is a list"),
     "y is a list, mixture": (lambda: mixture()([[1.0, 2.0]], 1.0), "y is a list"),
@@ -546,8 +567,28 @@ UNCHECKED = {
         lambda: LinearDenoiser(PLANE, gain=lambda lam, sigma: np.ones(1)).gains(1.0),
         r"gain.* \(1,\); expected \(2,\)",
     ),
+    "gain of nan": (
+        lambda: LinearDenoiser(PLANE, gain=lambda lam, sigma: lam * np.nan).gains(1.0),
+        r"result of gain is nan at index \[0\]; expected finite",
+    ),
     "sigma is text": (lambda: wiener([1.0], "a"), "sigma is a; expected"),
-    "components are no laws": (lambda: GaussianMixture([1.0], [3.0]), "components"),
+    "components are no laws": (
+        lambda: GaussianMixture([0.5, 0.5], [PLANE, np.ones(500)]),
+        "components are of type Gaussian, ndarray; expected Gaussian laws",
+    ),
+    "data for a model": (
+        lambda: LinearDenoiser(np.ones((5, 2))),
+        r"model is of type ndarray and shape \(5, 2\); expected a Gaussian",
+    ),
+    "a number for a gain": (lambda: LinearDenoiser(PLANE, 0.5), "gain is 0.5; expected a Callable"),
+    "sigma whose square is zero": (
+        lambda: EmpiricalBayes(Y)(Y, 1e-160),
+        "sigma is 1e-160; expected a finite number >= ",
+    ),
+    "sigma whose square is zero in single precision": (
+        lambda: EmpiricalBayes(Y)(Y.astype(np.float32), 1e-20),
+        "sigma is 1e-20; expected a finite number >= ",
+    ),
 }
 
 

@@ -136,6 +136,8 @@ def test_divergences_tend_to_a_quarter_of_d_squared_over_n():
         (lambda r: least_squares_denoiser(np.ones((3, 2)), 1.0, 1.5, r), "draws is 1.5"),
         (lambda r: least_squares_denoiser(np.ones((3, 2)), 0.0, 1, r), "sigma is 0.0"),
         (lambda r: denoiser_risk(LAW, np.eye(3), 1.0), "matrix has shape"),
+        (lambda r: denoiser_risk(np.eye(3), np.eye(3), 1.0), "model is .*; expected a Gaussian"),
+        (lambda r: denoiser_risk(LAW, np.eye(LAW.dim), -1.0), "sigma is -1.0"),
         (lambda r: gaussian_fit_kl(5, 4), "n_samples is 4"),
     ],
 )

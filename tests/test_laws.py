@@ -12,6 +12,7 @@ import pytest
 from scipy.integrate import quad
 
 from lindiff import (
+    EmpiricalBayes,
     Gaussian,
     LinearDenoiser,
     ancestral,
@@ -500,7 +501,7 @@ WRONG = {
     ),
     "denoiser without a shape": (
         lambda: compose(lambda y, sigma: 1.0, DOWN, 2),
-        "result of the denoiser has shape (); expected (1, 2)",
+        "result of the denoiser is of type float; expected ndarray",
     ),
     "denoiser that is not affine": (
         lambda: compose(lambda y, sigma: np.tanh(y), DOWN, 2),
@@ -522,9 +523,31 @@ def test_wrong_input_is_named_with_what_was_expected(case):
 
 UNCHECKED = {
     "no generator": (lambda: draw(PLANE, DOWN, 2, rng=None), "rng is None; expected"),
+    "a time without a sequence": (
+        lambda: draw(PLANE, DOWN, 2, times=2, rng=RNG),
+        "times has shape .*; expected 1 dimension",
+    ),
+    "draw without a linear denoiser": (
+        lambda: draw(EmpiricalBayes(np.ones((9, 2))), DOWN, 2, rng=RNG),
+        r"^denoiser is EmpiricalBayes\(n=9, dim=2\); expected a LinearDenoiser$",
+    ),
+    "law without a step rule": (lambda: law(PLANE, DOWN, step="heun"), "step is 'heun'; expected"),
+    "decompose without a value of eta": (
+        lambda: decompose(PLANE, DOWN, step=eta),
+        "step is eta without its value",
+    ),
+    "draw without a step rule": (
+        lambda: draw(PLANE, DOWN, 2, step="heun", rng=RNG),
+        "step is 'heun'; expected",
+    ),
+    "compose without a step rule": (lambda: compose(PLANE, DOWN, 2, step=3), "step is 3; expected"),
+    "start is a large array": (
+        lambda: law(PLANE, DOWN, start=np.ones(10**6)),
+        r"^start is of type ndarray and shape \(1000000,\); expected variances",
+    ),
     "a fractional time": (lambda: draw(PLANE, DOWN, 2, times=(0.5,), rng=RNG), "times is"),
-    "start is text": (lambda: law(PLANE, DOWN, start="white"), "start is white; expected"),
-    "a denoiser without gains": (lambda: law(lambda y, sigma: y, DOWN), "gains"),
+    "start is text": (lambda: law(PLANE, DOWN, start="white"), "start is 'white'; expected"),
+    "a denoiser without gains": (lambda: law(lambda y, sigma: y, DOWN), r"without gains\(sigma\)"),
     "a denoiser that returns nan": (
         lambda: compose(lambda y, sigma: np.nan * y, DOWN, 2),
         "denoiser",

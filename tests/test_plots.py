@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import matplotlib
@@ -22,6 +24,12 @@ def _clean_figures():
     with plt.rc_context():
         yield
     plt.close("all")
+
+
+def test_without_matplotlib_the_command_that_installs_it_is_given():
+    code = "import sys; sys.modules['matplotlib'] = None; import lindiff.plots"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "this needs the package matplotlib: pip install 'lindiff[book]'" in done.stderr
 
 
 # ---------------------------------------------------------------- images

@@ -129,6 +129,44 @@ def test_a_run_does_not_change_the_state_it_is_given(y, name):
     np.testing.assert_array_equal(y, before)
 
 
+@pytest.mark.parametrize("wrap", [np.array, torch.tensor], ids=["numpy", "torch"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_denoiser_may_work_in_place(y, name, wrap):
+    def polite(x, sigma):
+        return 3 + (x - 3) / (1 + sigma**2)
+
+    def greedy(x, sigma):
+        x -= 3
+        x /= 1 + sigma**2
+        x += 3
+        return x
+
+    start = wrap(y)
+    expected, states = run(polite, wrap(y), step=STEPS[name]), run(greedy, start, step=STEPS[name])
+    np.testing.assert_array_equal(np.asarray(start), y)
+    for state, wanted in zip(states, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(state.x), np.asarray(wanted.x))
+        np.testing.assert_array_equal(np.asarray(state.denoised), np.asarray(wanted.denoised))
+
+
+def test_heuns_step_alone_is_right_for_a_denoiser_that_works_in_place(y):
+    def greedy(x, sigma):
+        x *= 0.5
+        return x
+
+    before = y.copy()
+    mean, _ = heun(y, 0.5 * y, 2.0, 1.0, greedy)
+    np.testing.assert_array_equal(mean, heun(y, 0.5 * y, 2.0, 1.0, lambda x, sigma: 0.5 * x)[0])
+    np.testing.assert_array_equal(y, before)
+
+
+def test_gradients_flow_through_a_denoiser_that_works_in_place(y):
+    start = torch.from_numpy(y).requires_grad_()
+    end = run(lambda x, sigma: x.mul_(0.5), start, [3.0, 1.0, 0.0], step=redenoise)[-1].x
+    end.sum().backward()
+    np.testing.assert_allclose(start.grad.numpy(), 0.25)
+
+
 def test_a_rule_of_ones_own_may_hand_back_the_state_itself(y):
     before = y.copy()
     first, second, _ = run(DENOISERS["linear"], y, [3.0, 1.0, 0.5], step=lambda x, *_: (x, 0.5))
@@ -389,7 +427,35 @@ WRONG = {
     ),
     "denoiser without a shape": (
         lambda: run(lambda y, sigma: 0.0, Y),
-        "result of the denoiser has shape (); expected (3, 4)",
+        "result of the denoiser is of type float; expected ndarray",
+    ),
+    "denoiser that returns a tuple": (
+        lambda: run(lambda y, sigma: (y, y), Y),
+        "result of the denoiser is of type tuple; expected ndarray, as the state is",
+    ),
+    "denoiser that returns torch for numpy": (
+        lambda: run(lambda y, sigma: torch.from_numpy(y), Y),
+        "result of the denoiser is of type Tensor; expected ndarray, as the state is",
+    ),
+    "denoiser that returns numpy for torch": (
+        lambda: run(lambda y, sigma: y.numpy(), torch.from_numpy(Y)),
+        "result of the denoiser is of type ndarray; expected Tensor, as the state is",
+    ),
+    "a seed for a generator": (
+        lambda: next(sample(LINEAR, Y, SIGMAS, rng=0)),
+        "rng is 0; expected a numpy.random.Generator",
+    ),
+    "a generator of torch": (
+        lambda: next(sample(LINEAR, Y, SIGMAS, step=ddpm, rng=torch.Generator())),
+        "expected a numpy.random.Generator",
+    ),
+    "step is a name": (
+        lambda: run(LINEAR, Y, step="heun"),
+        "step is 'heun'; expected a step rule, such as heun or eta(0.5)",
+    ),
+    "eta without its value": (
+        lambda: run(LINEAR, Y, step=eta),
+        "step is eta without its value; expected a step rule, such as heun or eta(0.5)",
     ),
     "denoiser of a wrong shape at the last level": (
         lambda: run(lambda y, sigma: y if sigma > 1 else y[:1], Y, [2.0, 1.0]),

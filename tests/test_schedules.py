@@ -122,6 +122,7 @@ def test_coordinates_keep_the_array_type_and_the_precision(move):
 
 WRONG = {
     "no steps": (lambda: karras(0, 0.1, 1.0), "n_steps is 0; expected an integer of at least 1"),
+    "steps as text": (lambda: karras("5", 0.1, 1.0), "n_steps is '5'; expected an integer"),
     "half a step": (lambda: geometric(1.5, 0.1, 1.0), "n_steps is 1.5; expected an integer"),
     "sigma_min zero": (lambda: karras(3, 0.0, 1.0), "sigma_min is 0.0; expected a finite number >"),
     "sigma_min negative": (lambda: geometric(3, -1.0, 1.0), "sigma_min is -1.0; expected"),
@@ -133,10 +134,10 @@ WRONG = {
     ),
     "equal": (lambda: geometric(3, 1.0, 1.0), "expected sigma_min < sigma_max"),
     "rho zero": (lambda: karras(3, 0.1, 1.0, rho=0), "rho is 0; expected a finite number > 0"),
-    "beta one": (lambda: from_betas([0.5, 1.0]), "betas is [0.5 1. ]; expected numbers strictly"),
-    "beta zero": (lambda: from_betas([0.0]), "betas is [0.]; expected numbers strictly"),
+    "beta one": (lambda: from_betas([0.5, 1.0]), "betas contains 1.0; expected numbers strictly"),
+    "beta zero": (lambda: from_betas([0.0]), "betas contains 0.0; expected numbers strictly"),
     "beta nan": (lambda: from_betas([np.nan]), "betas is nan at index [0]; expected finite"),
-    "no betas": (lambda: from_betas([]), "betas is []; expected"),
+    "no betas": (lambda: from_betas([]), "betas is empty; expected"),
     "betas in a matrix": (lambda: from_betas([[0.5]]), "betas has shape (1, 1); expected 1"),
     "to_vp negative": (lambda: to_vp(1.0, -1.0), "sigma is -1.0; expected a finite number >= 0"),
     "from_vp nan": (lambda: from_vp(1.0, np.nan), "sigma is nan; expected a finite number >= 0"),

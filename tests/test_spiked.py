@@ -153,6 +153,7 @@ def test_mixing_of_equal_spikes_is_infinite():
         (lambda: alignment_limit(-1.0, 1.0, 1.0), "spike contains -1.0"),
         (lambda: alignment_limit(1.0, 0.0, 1.0), "sigma contains 0.0"),
         (lambda: alignment_limit(1.0, 1.0, [0.5, -2.0]), "gamma contains -2.0"),
+        (lambda: alignment_limit(2j, 1.0, 1.0), "spike .* complex"),
         (lambda: eigenvalue_limit(np.nan, 1.0, 1.0), "spike contains nan"),
         (lambda: emergence_sigma(1.0, np.inf), "gamma contains inf"),
         (lambda: spike_from_eigenvalue(1.0, -1.0, 1.0), "sigma contains -1.0"),
