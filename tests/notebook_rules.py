@@ -28,7 +28,7 @@ if "google.colab" in sys.modules:  # Colab lacks the package; elsewhere this cel
     REPOSITORY = "{address}"
     if not REPOSITORY:
         raise ValueError("write the address of this book's repository between the quotes above")
-    package = "lindiff[data,deep,sweep] @ git+" + REPOSITORY
+    package = "lindiff[cluster,data,deep] @ git+" + REPOSITORY
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)"""
 ADDRESS = re.compile(r'^ +REPOSITORY = "(.*)"$', re.M)
 

@@ -219,7 +219,7 @@ def test_the_cell_for_colab_installs_from_the_repository_that_was_named(
     assert not notebook_form.fix(path)
     (command,) = run_on_colab(notebook_form.read(path).cells[1], monkeypatch)
     assert command[1:4] == ["-m", "pip", "install"]
-    assert command[-1] == "lindiff[data,deep,sweep] @ git+https://example.org/book"
+    assert command[-1] == "lindiff[cluster,data,deep] @ git+https://example.org/book"
 
 
 @pytest.mark.parametrize(
