@@ -150,3 +150,8 @@ def test_wrong_input_is_named_with_what_was_expected(case):
 def test_dependent_rows_have_no_principal_angles(u):
     with pytest.raises(ValueError, match="u "):
         principal_angles(u, np.eye(3)[:2])
+
+
+def test_a_row_is_flipped_as_a_whole():
+    flipped = align_signs([[1.0, -2.0], [1.0, 2.0]], [[1.0, 1.0], [-1.0, 1.0]])
+    assert flipped.tolist() == [[-1.0, 2.0], [1.0, 2.0]]

@@ -447,3 +447,16 @@ def test_operator_clock_reads_any_form_of_a_map(rng):
 def test_bad_input_is_named(call, message, rng):
     with pytest.raises(ValueError, match=message):
         call(rng)
+
+
+def test_without_signal_two_estimates_are_independent_directions(rng):
+    drawn = sample_chain(2, 5, [1e-12], [1.0, 0.5], 8000, rng)
+    # cos^2 of a uniform angle has mean 1/2 and variance 1/8
+    assert abs(np.exp(2 * drawn.log_norm).mean() - 1 / 2) < 4 * np.sqrt(1 / 8 / 8000)
+
+
+def test_estimates_in_few_dimensions_share_what_is_left_as_a_random_rotation_does(rng):
+    drawn = sample_chain(4, 9, [1e-12, 1e-12], [1.0, 0.5], 4000, rng)
+    size = (np.exp(drawn.log_norm)[:, None] * drawn.singular_values) ** 2
+    # two random planes in four dimensions: the squared cosines sum to 2 * 2 / 4 on average
+    assert abs(size.sum(axis=1).mean() - 1) < 4 * size.sum(axis=1).std() / 4000**0.5

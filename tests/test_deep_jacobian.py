@@ -932,6 +932,10 @@ WRONG = {
         lambda: Jacobian(lambda y, s: y * torch.rand_like(y), Y, SIGMA),
         "the denoiser gave two results for the same y; expected a function",
     ),
+    "noise of tiny images": (
+        lambda: Jacobian(lambda y, s: 1e-6 * y * torch.rand_like(y), Y, SIGMA),
+        "the denoiser gave two results for the same y; expected a function",
+    ),
     "functional dropout": (
         lambda: Jacobian(lambda y, s: nn.functional.dropout(y), Y, SIGMA),
         "call model.eval(), or fix what it draws",
@@ -975,3 +979,36 @@ def test_wrong_input_is_named_with_what_was_expected(case):
     call, message = WRONG[case]
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+@pytest.mark.parametrize("quantity", ["trace", "asymmetry"])
+def test_the_standard_error_is_the_spread_over_repetitions(quantity):
+    # the skew part lies in one plane, so that few probes see most of it
+    matrix = np.diag([3.0, 1.0, 1.0, 1.0]) + np.outer([0, 0, 0, 4.0], [1.0, 0, 0, 0])
+    matrix[:2, :2] += 2.0
+    j = Jacobian(matrix_denoiser(matrix), torch.zeros(4, dtype=torch.float64), SIGMA)
+    n_probes = 2 if quantity == "trace" else 200  # few, where n - 1 differs from n
+    draws = [getattr(j, quantity)(n_probes, np.random.default_rng(k)) for k in range(400)]
+    values, errors = np.array(draws).T
+    # 400 squares of standard errors, heavy at two probes: their mean is good to about 10 %
+    assert (errors**2).mean() / values.var(ddof=1) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_accuracy_of_singular_vectors_does_not_depend_on_the_unit(scale, rng):
+    values = scale * 0.8 ** np.arange(40)
+    j = Jacobian(
+        matrix_denoiser(with_values(values, rng)[0]), torch.zeros(40, dtype=torch.float64), SIGMA
+    )
+    found = j.svd(3, tol=1e-6, rng=rng)
+    np.testing.assert_allclose(found.values, values[:3], rtol=1e-9)
+    assert (found.residuals <= 1e-6 * found.values).all()
+    assert found.products < 2 * 40
+
+
+def test_the_default_step_of_differences_balances_rounding_and_curvature():
+    y, sigma = image((1, 4, 4)), 0.1
+    step = (np.finfo(float).eps * float(y.norm()) * sigma**2) ** (1 / 3)
+    v, options = np.ones((1, 4, 4)), {"step": step}
+    default, stated = (finite_difference(DOUBLE, y, sigma, v, **o) for o in ({}, options))
+    np.testing.assert_array_equal(default, stated)

@@ -206,6 +206,17 @@ def test_a_linear_denoiser_contracts_towards_the_mean(sigma, seed, rank):
     assert (after <= before * (1 + 1e-12)).all()
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy])
+def test_colouring_applies_a_function_of_the_matrix_inside_and_outside_the_span(
+    random_law, rng, wrap
+):
+    denoiser, white = LinearDenoiser(random_law([5.0, 1.0], dim=4)), rng.standard_normal((3, 4))
+    values, vectors = np.linalg.eigh(denoiser.matrix(0.8))
+    expected = white @ (vectors * np.sqrt(0.3 + values.clip(0))) @ vectors.T
+    found = denoiser.colour(wrap(white), 0.8, lambda gain: (0.3 + gain) ** 0.5)
+    np.testing.assert_allclose(found, expected, atol=1e-7)  # the root of a zero up to rounding
+
+
 # ---------------------------------------------------------------- the mixture
 
 

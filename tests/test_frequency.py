@@ -360,3 +360,10 @@ def test_records_have_their_names():
     assert frequency.Basis._fields == ("rows", "frequency")
     assert radial_spectrum(IMAGES)._fields == ("frequency", "power", "count")
     assert frequency.Slope._fields == ("alpha", "error", "amplitude")
+
+
+@pytest.mark.parametrize(("transform", "width"), [("fourier", 1 / 16), ("cosine", 1 / 32)])
+def test_rings_of_a_wide_image_are_one_lowest_frequency_wide(transform, width):
+    rings = radial_spectrum(np.random.default_rng(0).random((1, 8, 16)), transform=transform)
+    place = rings.frequency / width
+    np.testing.assert_array_equal(place.round(), np.arange(len(place)))

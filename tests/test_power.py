@@ -431,3 +431,12 @@ def test_unchecked_input_is_named_too(case):
 def test_a_sparse_matrix_is_an_operator():
     a = scipy.sparse.diags_array([3.0, 2.0, 1.0]).tocsr()
     assert krylov(a, 1, rng=RNG).values[0] == pytest.approx(3.0)
+
+
+def test_the_unit_of_a_matrix_does_not_matter(rng):
+    basis = np.linalg.qr(rng.standard_normal((60, 60)))[0]
+    a = basis * 0.9 ** np.arange(60) @ basis.T
+    small, large = (krylov(s * a, 2, rng=np.random.default_rng(0)) for s in (1e-14, 1e14))
+    np.testing.assert_allclose(small.values / 1e-14, [1, 0.9], rtol=1e-4)
+    np.testing.assert_allclose(large.values / 1e14, [1, 0.9], rtol=1e-4)
+    assert small.products == large.products < 60

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff import Gaussian, LinearDenoiser, heun, karras, sample
+from lindiff import Gaussian, LinearDenoiser, data, heun, karras, sample
 from lindiff.deep import pretrained, recipes
 from lindiff.deep.networks import Config, Rows, precondition
 
@@ -237,3 +237,31 @@ def test_the_network_of_digits_makes_digits_by_the_sampler_of_the_book(made):
     # held-out digits: 4.9; the Gaussian of the same moments, the best linear model: 7.2
     assert nearest(last.x).mean() < 6.3 < nearest(linear).mean()
     assert nearest(last.x).min() > 1  # no copies: half the smallest distance of a held-out digit
+
+
+def test_photographs_are_tested_on_patches_of_other_photographs():
+    held_out = recipes.photographs().held_out.reshape(1000, -1)
+    fresh = data.patches(32, 1000, np.random.default_rng(1), split="test")
+    np.testing.assert_array_equal(held_out, fresh.astype(np.float32))
+    training = data.patches(32, 1000, np.random.default_rng(1))
+    assert np.abs(fresh - training).max() > 0.1
+
+
+def test_digits_do_not_move_at_level_1():
+    images = np.random.default_rng(0).random((8, 1, 6, 6))
+    still = recipes.shift_digits(images, np.ones(8), np.random.default_rng(0))
+    np.testing.assert_array_equal(still, images)
+
+
+def test_the_standard_error_counts_what_the_ratio_has_used_up():
+    x = np.random.default_rng(0).standard_normal((40, 1, 2, 2))
+    few = x[:2]
+    result = recipes.relative_errors(lambda y, sigma: 0 * y, x, few, [1.0])[0]
+    rows = few.reshape(2, 4) + np.random.default_rng([0, 0]).standard_normal((2, 4))
+    wiener = LinearDenoiser.fit(x.reshape(40, 4))
+    theirs = ((wiener(rows, 1.0) - few.reshape(2, 4)) ** 2).sum(axis=1)
+    ours = (few.reshape(2, 4) ** 2).sum(axis=1)
+    rest = ours - ours.mean() / theirs.mean() * theirs
+    # of two values, the spread with one degree of freedom is half their distance times sqrt(2)
+    expected = abs(rest[0] - rest[1]) / 2**0.5 / theirs.mean() / 2**0.5
+    assert result[2] == pytest.approx(expected, abs=1e-4)

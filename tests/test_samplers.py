@@ -14,6 +14,7 @@ from lindiff import (
     Gaussian,
     GaussianMixture,
     LinearDenoiser,
+    ancestral,
     ddim,
     ddpm,
     eta,
@@ -252,6 +253,24 @@ def test_a_point_is_generated_from_any_start(rng, name, dim, n):
     point = LinearDenoiser(Gaussian(np.full(dim, 2.0), [], np.empty((0, dim))))
     end = run(point, 3 * rng.standard_normal((n, dim)), step=STEPS[name])[-1].x
     np.testing.assert_array_equal(end, np.full((n, dim), 2.0))
+
+
+def test_the_noise_of_the_exact_ancestral_step_has_the_colour_of_the_level_it_leaves(y):
+    # Gaussian data: cov[x_next | x] = s'^2 (1 - rho) + (1 - rho)^2 cov[x | x_t], with the posterior
+    # covariance of x by Schur's complement.
+    basis = np.linalg.qr(np.random.default_rng(2).standard_normal((4, 4)))[0]
+    denoiser, high, low = LinearDenoiser(Gaussian(np.ones(4), [4.0, 2, 1, 0.1], basis)), 2.0, 0.5
+    clean = denoiser.model.covariance()
+    posterior = clean - clean @ np.linalg.inv(clean + high**2 * np.eye(4)) @ clean
+    rho = (low / high) ** 2
+    expected = low**2 * (1 - rho) * np.eye(4) + (1 - rho) ** 2 * posterior
+    white = np.random.default_rng(5).standard_normal(y.shape)
+    values, vectors = np.linalg.eigh(expected)
+    mean = rho * y + (1 - rho) * denoiser(y, high)
+    found = run(denoiser, y, [high, low], step=ancestral)[-1].x
+    np.testing.assert_allclose(
+        found, mean + white @ (vectors * np.sqrt(values)) @ vectors.T, atol=1e-12
+    )
 
 
 # ---------------------------------------------------------------- array types

@@ -1,12 +1,14 @@
 """The exact simulations have the law of the direct computation."""
 
+import math
+
 import dask.distributed
 import joblib
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from lindiff import Gaussian
+from lindiff import Gaussian, simulate
 from lindiff.simulate import (
     noisy_pca,
     sample_alignment,
@@ -64,6 +66,16 @@ def test_alignment_draws_have_the_direct_law(dim, n, lam, rng):
                 same_law(drawn.squared_cosine[:, i, j], [c[i, j] for _, c in direct])
 
 
+@pytest.mark.parametrize(("dim", "n"), [(3, 3), (4, 3), (3, 6), (5, 2)])
+def test_two_leading_eigenvalues_have_the_mean_sum_of_direct_draws(dim, n, rng):
+    # few dimensions and spikes of zero: each entry of the band counts
+    drawn = sample_alignment(dim, n, [0.0, 0.0], 1.0, 1000, rng).eigenvalue.sum(axis=1)
+    z = rng.standard_normal((20_000, n, dim))
+    direct = (np.linalg.svd(z, compute_uv=False)[:, :2] ** 2).sum(axis=1) / n
+    error = np.hypot(drawn.std() / 1000**0.5, direct.std() / 20_000**0.5)
+    assert abs(drawn.mean() - direct.mean()) < 5 * error
+
+
 def test_three_spikes_have_the_published_alignments(rng):
     drawn = sample_alignment(40, 60, [4.0, 2.0, 1.0], 1.0, 1500, rng).squared_cosine
     c2 = drawn[:, np.arange(3), np.arange(3)]
@@ -99,6 +111,24 @@ def test_growing_the_corner_keeps_the_draw(monkeypatch):
     same_law(drawn.squared_cosine, whole.squared_cosine)
 
 
+def test_the_corner_grows_until_the_eigenvectors_have_died_out_at_its_end(monkeypatch):
+    seen, solve = [], simulate._top_of_gram
+
+    def watched(band, scale, d):
+        values, vectors = solve(band, scale, d)
+        seen.append((band.shape[1], np.abs(vectors[-3:]).max()))
+        return values, vectors
+
+    monkeypatch.setattr("lindiff.simulate._DEPTH", 1)
+    monkeypatch.setattr("lindiff.simulate._top_of_gram", watched)
+    for seed in range(5):
+        seen.clear()
+        sample_alignment(10**5, 10**5, 1.05, 1.0, 1, np.random.default_rng(seed))
+        depths, ends = zip(*seen, strict=True)
+        assert (np.diff(depths) > 0).all()
+        assert ends[-1] < 1e-8 < ends[0]
+
+
 @pytest.mark.parametrize(("dim", "degrees"), [(3, 10), (3, 3), (3, 2), (3, 0)])
 def test_wishart_has_the_law_of_a_gram_matrix(dim, degrees, rng):
     drawn = np.array([wishart(dim, degrees, rng) for _ in range(RUNS)])
@@ -111,6 +141,19 @@ def test_wishart_has_the_law_of_a_gram_matrix(dim, degrees, rng):
     same_law(drawn[:, 0, 0], gram[:, 0, 0])
     same_law(drawn[:, 2, 1], gram[:, 2, 1])
     same_law(drawn[:, 2, 2], gram[:, 2, 2])
+
+
+@pytest.mark.parametrize(("dim", "degrees"), [(1, 2), (3, 7), (3, 4), (3, 3)])
+def test_wishart_has_the_mean_trace_and_the_mean_determinant_of_its_law(dim, degrees, rng):
+    drawn = np.array([wishart(dim, degrees, rng) for _ in range(4000)])
+    # the trace is a chi square of dim * degrees; the determinant a product of independent ones
+    mean = math.prod(degrees - i for i in range(dim))
+    second = math.prod((degrees - i) * (degrees - i + 2) for i in range(dim))
+    for values, expected, variance in (
+        (np.trace(drawn, axis1=1, axis2=2), dim * degrees, 2 * dim * degrees),
+        (np.linalg.det(drawn), mean, second - mean**2),
+    ):
+        assert abs(values.mean() - expected) < 5 * (variance / 4000) ** 0.5
 
 
 def test_square_root_factors_a_singular_gram_matrix(rng):
@@ -233,6 +276,7 @@ def test_a_sweep_runs_on_a_dask_cluster():
         (lambda r: sample_noisy_covariance(np.ones((4, 3)), -1.0, r), "sigma is -1.0"),
         (lambda r: noisy_pca(np.ones((4, 3)), [0.1, 0.2], 1, rng=r), "strictly decreasing"),
         (lambda r: noisy_pca(np.ones((4, 3)), [0.2, 0.1], 4, rng=r), "rank is 4"),
+        (lambda r: noisy_pca(np.ones((3, 4)), [0.2, 0.1], 3, rng=r), "rank is 3"),  # N - 1 is 2
         (lambda r: noisy_pca(np.ones((4, 3)), [2, 1], 1, noise="pink", rng=r), "noise is 'pink'"),
         (lambda r: noisy_pca(np.full((4, 3), np.nan), [2, 1], 1, rng=r), "x is nan"),
     ],

@@ -65,6 +65,13 @@ def test_the_direction_emerges_exactly_at_its_level():
     assert alignment_limit(3.0, 1.001 * star, 0.25) == 0
 
 
+def test_the_eigenvalue_at_the_edge_of_the_bulk_belongs_to_the_spike_at_its_threshold():
+    # numbers without rounding: gamma 1/4 and variance 4, so that the spike is 2 and the edge 9
+    assert eigenvalue_limit(2.0, 2.0, 0.25) == 9
+    assert spike_from_eigenvalue(9.0, 2.0, 0.25) == 2
+    assert spike_from_eigenvalue(np.nextafter(9.0, 0), 2.0, 0.25) == 0
+
+
 def test_small_noise_expansion_of_the_alignment():
     spike, gamma, variance = 2.0, 0.8, 1e-3
     x = variance / spike

@@ -18,8 +18,16 @@ from scipy.stats import kstest
 import lindiff
 from lindiff import Gaussian, LinearDenoiser
 from lindiff.deep import _files, pretrained
-from lindiff.deep.networks import Config
-from lindiff.deep.training import _name, _share, draw_batch, train, weighted_loss
+from lindiff.deep.networks import Config, UNet
+from lindiff.deep.training import (
+    SIGMA_RANGE,
+    _name,
+    _share,
+    _update,
+    draw_batch,
+    train,
+    weighted_loss,
+)
 
 SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1)
 SETTINGS = {"steps": 8, "seed": 3, "batch": 8, "save_every": 3}
@@ -517,3 +525,45 @@ def test_a_state_without_its_step_is_refused(path):
     without(left_over(path), key="step")
     with pytest.raises(ValueError, match=r"is no complete state .* delete it to start anew"):
         train(SMALL, data(), path, **SETTINGS, augment=interrupted_at(99))
+
+
+def trained_by_hand(x, k_stop):
+    """Adam, its rate, clipping and the average of weights, in the words of the docstring."""
+    torch.manual_seed(SETTINGS["seed"])
+    network, average = UNet(SMALL), UNet(SMALL)
+    average.load_state_dict(network.state_dict())
+    adam = torch.optim.Adam(network.parameters(), betas=(0.9, 0.99))
+    for k in range(k_stop):
+        drawn = draw_batch(
+            x, k, seed=SETTINGS["seed"], batch=SETTINGS["batch"], sigma_range=SIGMA_RANGE
+        )
+        clean, sigma, noise = map(torch.from_numpy, drawn)
+        rising, falling = (k + 1) / 100, (1 + np.cos(np.pi * k / SETTINGS["steps"])) / 2
+        adam.param_groups[0]["lr"] = 2.0 * rising * falling
+        adam.zero_grad()
+        weighted_loss(network, clean, sigma, noise, SMALL.sigma_data).backward()
+        size = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+        for p in network.parameters():
+            p.grad /= max(1.0, float(size))
+        adam.step()
+        with torch.no_grad():
+            for mean, new in zip(average.parameters(), network.parameters(), strict=True):
+                mean += (1 - (1 + k) / (10 + k)) * (new - mean)
+    return network, average
+
+
+def test_training_is_what_it_says_it_is(path):
+    expected = trained_by_hand(data(), SETTINGS["steps"])[1]
+    found = train(SMALL, data(), path, rate=2.0, **SETTINGS)
+    before = weights(trained_by_hand(data(), 0)[1])
+    moved = (weights(expected) - before).norm()
+    assert (weights(found) - weights(expected)).norm() < 1e-3 * moved
+
+
+def test_the_average_forgets_over_a_thousand_steps_when_the_training_is_long():
+    average, network = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        average.weight.fill_(0.0)
+        network.weight.fill_(1.0)
+    _update(average, network, 10**6)
+    assert float(average.weight.detach()) == pytest.approx(0.001, rel=1e-4)

@@ -217,3 +217,21 @@ def test_a_gaussian_mixture_of_one_is_a_gaussian(law):
     other = follow(LinearDenoiser(Gaussian(law.mean, law.eigenvalues, law.basis)), Y, SIGMAS, 2)
     np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
     np.testing.assert_allclose(one.states, other.states, rtol=1e-9)
+
+
+def test_the_error_of_the_trace_is_its_spread_over_repetitions():
+    matrix = torch.tensor([[3.0, 0.5, 0.2], [0.5, 1.0, 0.7], [0.2, 0.7, 1.0]]).double()
+    paths = [
+        follow(
+            lambda y, s: y @ matrix,
+            torch.ones(3).double(),
+            [1.0, 0.0],
+            1,
+            n_probes=2,
+            rng=np.random.default_rng(k),
+        )
+        for k in range(300)
+    ]
+    values, errors = (np.array([getattr(p, n)[0] for p in paths]) for n in ("trace", "trace_error"))
+    # 300 squares of standard errors from two probes: their mean is good to about 10 %
+    assert (errors**2).mean() / values.var(ddof=1) == pytest.approx(1, abs=0.3)
