@@ -107,7 +107,7 @@ def write(app, exception):
     for name in REVEAL:
         target = out / "_static" / "reveal" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Not imported: the package would add its builders to this one.
+        # Not loaded as an extension, which would add its own builders.
         shutil.copyfile(files("sphinx_revealjs") / "_static" / "revealjs" / name, target)
     try:
         page = render(source.read_text(encoding="utf-8"), figures(out))
