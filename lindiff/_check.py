@@ -41,6 +41,17 @@ def array(name, value, ndim, dtype=float):
     return out
 
 
+def centred(x):
+    """Mean of the rows of `x`, and the rows less their mean.
+
+    The first row is taken off before the mean is: a constant column is then exactly zero, and
+    nothing is lost where the mean is large against the spread.
+    """
+    apart = x - x[0]
+    shift = apart.mean(axis=0)
+    return x[0] + shift, apart - shift
+
+
 def holds(condition):
     """Whether a condition on values holds; true where values cannot be known (torch.func.vmap)."""
     try:

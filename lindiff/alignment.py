@@ -102,3 +102,38 @@ def align_signs(v, reference):
     _check.same_shape("reference", reference.shape, v.shape)
     flip = (v * reference).sum(axis=1, keepdims=True) < 0
     return np.where(flip, 0.0 - v, v)
+
+
+def fixed_signs(v):
+    """Flip each row so that its largest entry is positive, the first one of a tie.
+
+    An eigenvector has no sign, and a library may return either. Entries that agree with the
+    largest to one part in a million count as a tie: in the eigenvectors of mirrored images the two
+    largest are opposite and equal, and rounding must not choose between them.
+
+    Parameters
+    ----------
+    v : array_like, shape (k, d)
+
+    Returns
+    -------
+    ndarray, shape (k, d)
+
+    Raises
+    ------
+    ValueError
+        If `v` is no finite matrix.
+
+    Examples
+    --------
+    >>> fixed_signs([[1.0, -3.0], [-2.0, 2.0 + 1e-9]])
+    array([[-1.,  3.],
+           [ 2., -2.]])
+    """
+    v = _check.array("v", v, 2)
+    if v.size == 0:
+        return v
+    size = np.abs(v)
+    first = (size >= (1 - 1e-6) * size.max(axis=1, keepdims=True)).argmax(axis=1)
+    flip = v[np.arange(len(v)), first] < 0
+    return np.where(flip[:, None], 0.0 - v, v)

@@ -143,7 +143,7 @@ def sample_chain(dim, n_samples, spikes, sigmas, size, rng):
     """
     sigmas = _check.sigmas(sigmas)
     spikes = _check.eigenvalues("spikes", np.atleast_1d(spikes))
-    r = spikes.size
+    r, size = spikes.size, _check.integer("size", size, 1)
     dim = _check.integer("dim", dim, 2 * r)
     signal = [sample_overlaps(dim, n_samples, spikes, s, size, rng)[1] for s in sigmas.tolist()]
     rest = [_square_root(np.eye(r) - a @ np.swapaxes(a, -1, -2)) for a in signal]

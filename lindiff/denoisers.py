@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from lindiff import _check
-from lindiff.gaussian import Gaussian
+from lindiff.gaussian import Gaussian, _spectral_product
 
 
 def wiener(eigenvalues, sigma):
@@ -84,6 +84,8 @@ def _rows(y, dim):
     """Check a batch of observations and return its array namespace."""
     if not hasattr(y, "dtype"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array of shape (n, {dim})")
+    if np.ma.is_masked(y):
+        raise ValueError("y has masked entries; expected an array without a mask")
     xp = array_namespace(y)
     if y.ndim != 2 or y.shape[1] != dim:
         raise ValueError(f"y has shape {tuple(y.shape)}; expected (n, {dim})")
@@ -104,6 +106,23 @@ def _one_row(y):
 def _like(y, xp, *arrays):
     """Bring NumPy arrays to the namespace, precision and device of `y`."""
     return [xp.asarray(a, dtype=y.dtype, device=device(y)) for a in arrays]
+
+
+def _scaled_gaps(xp, squares, sigma):
+    """Differences of squares (n, K) to the least of each row, over sigma squared."""
+    gaps = squares - xp.min(squares, axis=1, keepdims=True)
+    # twice by sigma: its square may be zero in the precision of the caller
+    least = float(xp.finfo(squares.dtype).smallest_normal)
+    scale = max(float(sigma), least)
+    with np.errstate(over="ignore"):  # infinitely far is what is meant
+        return gaps / scale / scale
+
+
+def _covariance(points, weights):
+    """Covariance (d, d) of points (n, d) with the given probabilities (n,)."""
+    apart = points - points[0, :]  # where all are far from the origin, their differences count
+    apart = apart - weights[None, :] @ apart
+    return (apart.T * weights) @ apart
 
 
 def _softmax(xp, logits):
@@ -187,16 +206,15 @@ class LinearDenoiser:
     def colour(self, white, sigma, function):
         """Multiply rows `white` (n, d) by a function of the linear part, applied to its gains."""
         xp = _rows(white, self.model.dim)
-        outside = float(function(0.0))
-        inside = function(self.gains(sigma)) - outside
+        inside = function(self.gains(sigma))
         basis, inside = _like(white, xp, self.model.basis, inside)
-        return outside * white + ((white @ basis.T) * inside) @ basis
+        return _spectral_product(white, basis, inside, float(function(0.0)))
 
     def __call__(self, y, sigma):
         """Denoise rows `y` (n, d) at noise standard deviation `sigma`."""
         xp = _rows(y, self.model.dim)
         mean, basis, gains = _like(y, xp, self.model.mean, self.model.basis, self.gains(sigma))
-        return mean + (((y - mean) @ basis.T) * gains) @ basis
+        return mean + _spectral_product(y - mean, basis, gains)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,32 +280,43 @@ class GaussianMixture:
         drawn = [c.sample(m, rng) for c, m in zip(self.components, counts, strict=True) if m]
         return rng.permutation(np.concatenate(drawn))
 
-    def _log_joint(self, y, sigma, xp):
-        """log of w_k N(y; mu_k, Sigma_k + sigma^2), shape (n, K)."""
-        variance = _check.number("sigma", sigma, 0.0, open_low=True) ** 2
-        columns = []
+    def _evidence(self, y, sigma, xp):
+        r"""Constants (K,) and squares (n, K) of the log densities.
+
+        Component k has the log density ``constant[k] - square[:, k] / (2 * sigma**2)``. Squares
+        are not divided by sigma squared here: in low precision that overflows.
+        """
+        sigma = _check.number("sigma", sigma, 0.0, open_low=True)
+        constants, squares = [], []
         for weight, c in zip(self.weights, self.components, strict=True):
-            total = c.eigenvalues + variance
-            mean, basis, precision = _like(y, xp, c.mean, c.basis, 1 / total)
+            total = c.eigenvalues + sigma**2
+            logs = np.log(total, out=np.full(c.rank, 2 * np.log(sigma)), where=total > 0)
+            kept = np.divide(sigma**2, total, out=np.ones(c.rank), where=c.eigenvalues > 0)
+            volume = logs.sum() + (c.dim - c.rank) * 2 * np.log(sigma)
+            constants.append(float(np.log(weight) - 0.5 * (volume + c.dim * np.log(2 * np.pi))))
+            mean, basis, kept = _like(y, xp, c.mean, c.basis, kept)
             inside = (y - mean) @ basis.T
             outside = y - mean - inside @ basis  # not |y - mean|^2 - |inside|^2: that cancels
-            square = xp.sum(inside**2 * precision, axis=1) + xp.sum(outside**2, axis=1) / variance
-            volume = np.log(total).sum() + (c.dim - c.rank) * np.log(variance)
-            constant = np.log(weight) - 0.5 * (volume + c.dim * np.log(2 * np.pi))
-            columns.append(float(constant) - square / 2)
-        return xp.stack(columns, axis=1)
+            squares.append(xp.sum(inside**2 * kept, axis=1) + xp.sum(outside**2, axis=1))
+        return _like(y, xp, np.array(constants))[0], xp.stack(squares, axis=1)
+
+    def _responsibilities(self, y, sigma, xp):
+        constants, squares = self._evidence(y, sigma, xp)
+        return _softmax(xp, constants - _scaled_gaps(xp, squares, sigma) / 2)
 
     def log_density(self, y, sigma):
         """Log density of the noisy law at rows `y`, shape (n,)."""
         xp = _rows(y, self.components[0].dim)
-        joint = self._log_joint(y, sigma, xp)
-        top = xp.max(joint, axis=1)
-        return top + xp.log(xp.sum(xp.exp(joint - top[:, None]), axis=1))
+        constants, squares = self._evidence(y, sigma, xp)
+        logits = constants - _scaled_gaps(xp, squares, sigma) / 2
+        top = xp.max(logits, axis=1)
+        common = xp.min(squares, axis=1) / float(sigma) / float(sigma) / 2
+        return top + xp.log(xp.sum(xp.exp(logits - top[:, None]), axis=1)) - common
 
     def __call__(self, y, sigma):
         """Denoise rows `y` (n, d) at noise standard deviation `sigma` > 0."""
         xp = _rows(y, self.components[0].dim)
-        rho = _softmax(xp, self._log_joint(y, sigma, xp))
+        rho = self._responsibilities(y, sigma, xp)
         return sum(
             rho[:, k : k + 1] * LinearDenoiser(c)(y, sigma) for k, c in enumerate(self.components)
         )
@@ -296,12 +325,11 @@ class GaussianMixture:
         """Jacobian at one point `y` (d,), shape (d, d): symmetric, ``Cov[x|y] / sigma**2``."""
         rows = _one_row(y)
         xp = _rows(rows, self.components[0].dim)
-        rho = _softmax(xp, self._log_joint(rows, sigma, xp))[0, :]
+        rho = self._responsibilities(rows, sigma, xp)[0, :]
         parts = [LinearDenoiser(c) for c in self.components]
         means = xp.concat([part(rows, sigma) for part in parts], axis=0)
         within = sum(rho[k] * _like(y, xp, part.matrix(sigma))[0] for k, part in enumerate(parts))
-        shift = means - rho[None, :] @ means
-        return within + (shift.T * rho) @ shift / float(sigma) ** 2
+        return within + _covariance(means, rho) / float(sigma) ** 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +363,9 @@ class EmpiricalBayes:
     def __post_init__(self):
         x = _check.array("x", self.x, 2)
         _check.integer("number of samples (rows of x)", len(x), 1)
-        object.__setattr__(self, "x", x)
+        centre, apart = _check.centred(x)  # distances far from the origin would lose their digits
+        for name, value in (("x", x.copy()), ("_centre", centre), ("_apart", apart)):
+            object.__setattr__(self, name, value)
 
     def __repr__(self):
         n, dim = self.x.shape
@@ -354,8 +384,8 @@ class EmpiricalBayes:
         xp = _rows(y, self.x.shape[1])
         smallest = float(xp.finfo(y.dtype).smallest_normal)
         variance = _check.number("sigma", sigma, smallest**0.4) ** 2
-        x, half = _like(y, xp, self.x, (self.x**2).sum(axis=1) / 2)
-        return _softmax(xp, (y @ x.T - half) / variance)
+        centre, x, half = _like(y, xp, self._centre, self._apart, (self._apart**2).sum(axis=1) / 2)
+        return _softmax(xp, ((y - centre) @ x.T - half) / variance)
 
     def __call__(self, y, sigma):
         """Denoise rows `y` (n, d) at noise standard deviation `sigma` > 0."""
@@ -366,6 +396,5 @@ class EmpiricalBayes:
     def jacobian(self, y, sigma):
         """Jacobian at one point `y` (d,), shape (d, d): symmetric, ``Cov[x|y] / sigma**2``."""
         rho = self.weights(_one_row(y), sigma)[0, :]
-        (x,) = _like(y, array_namespace(y), self.x)
-        shift = x - rho[None, :] @ x
-        return (shift.T * rho) @ shift / float(sigma) ** 2
+        (x,) = _like(y, array_namespace(y), self._apart)
+        return _covariance(x, rho) / float(sigma) ** 2

@@ -11,7 +11,7 @@ import scipy.special
 from lindiff import _check
 from lindiff.denoisers import wiener
 from lindiff.gaussian import Gaussian
-from lindiff.simulate import square_root, wishart
+from lindiff.simulate import symmetric_root, wishart
 
 
 def effective_noise(eigenvalues, sigma, n_samples):
@@ -58,9 +58,11 @@ def effective_noise(eigenvalues, sigma, n_samples):
 
     if lam.size == 0 or (variance == 0 and lam.size <= n):
         return variance
-    low = variance if variance > 0 else np.finfo(float).tiny
-    high = variance + lam.sum() / n
-    return scipy.optimize.brentq(gap, low, high * (1 + 1e-12), xtol=1e-15 * high, rtol=1e-14)
+    # in logarithms, where the tolerance is relative: kappa may be far below the eigenvalues
+    low = np.log(variance) if variance > 0 else np.log(lam[-1]) - 40 - np.log(n)
+    high = np.log(variance + lam.sum() / n) + 1e-12
+    root = scipy.optimize.brentq(lambda u: gap(np.exp(u)), low, high, xtol=1e-14, rtol=1e-14)
+    return float(np.exp(root))
 
 
 def infinite_draw_risk(eigenvalues, sigma, n_samples):
@@ -254,7 +256,7 @@ def least_squares_denoiser(x, sigma, draws, rng):
     m = _check.integer("draws", draws, 1)
     if n * m < d:
         raise ValueError(f"there are {n} x {m} noisy samples; expected at least d = {d}")
-    core, extra = square_root(x.T @ x, n)
+    core, extra = (x, 0) if n <= d else (symmetric_root(x.T @ x), n - d)
     mean = core + sigma / np.sqrt(m) * rng.standard_normal(core.shape)
     noisy = mean.T @ mean + sigma**2 / m * wishart(d, extra, rng)
     noisy += sigma**2 / m * wishart(d, n * (m - 1), rng)

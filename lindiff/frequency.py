@@ -299,6 +299,7 @@ def stationary(size, alpha):
     >>> mean_frequency(stationary(8, -2.0).basis[[0, -1]]).round(3)
     array([0.707, 0.125])
     """
+    size = _check.integer("size", size, 2)
     rows, frequency = fourier_basis(size)
     rows, frequency = rows[1:], frequency[1:].round(12)  # equal ones exactly so
     logs = -_check.array("alpha", alpha, 0) * np.log(frequency)

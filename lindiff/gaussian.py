@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 
 from lindiff import _check
+from lindiff.alignment import fixed_signs
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,8 @@ class Gaussian:
         Returns
         -------
         Gaussian
-            The covariance is normalised by n. In each eigenvector the entry of largest
-            magnitude is positive, so that a fit is reproducible. Eigenvalues that are zero up to
+            The covariance is normalised by n. The sign of each eigenvector is that of
+            :func:`~lindiff.alignment.fixed_signs`. Eigenvalues that are zero up to
             rounding, :math:`\max(d,10)` machine epsilons of the first, are zero: the others count
             the directions in which the data vary, at most n - 1.
 
@@ -107,8 +108,7 @@ class Gaussian:
         n, d = x.shape
         _check.integer("number of samples (rows of x)", n, 1)
         rank = min(n, d) if rank is None else _check.integer("rank", rank, 0, min(n, d))
-        mean = x.mean(axis=0)
-        centred = x - mean
+        mean, centred = _check.centred(x)
         if rank == 0:
             return cls(mean, np.empty(0), np.empty((0, d)))
         if n > d:  # the d x d eigenproblem is smaller than the SVD of the data
@@ -121,11 +121,13 @@ class Gaussian:
             values, basis = singular[:rank] ** 2 / n, basis[:rank]
         # a few epsilons, in every dimension, is what eigh and svd make of a zero
         values = np.where(values > max(d, 10) * np.finfo(float).eps * values[0], values, 0.0)
-        peaks = basis[np.arange(rank), np.abs(basis).argmax(axis=1)]
-        return cls(mean, values, basis * np.sign(peaks)[:, None])
+        return cls(mean, values, fixed_signs(basis))
 
     def sample(self, n, rng):
-        """Draw `n` independent samples, shape (n, d), with a NumPy generator `rng`.
+        r"""Draw `n` independent samples, shape (n, d), with a NumPy generator `rng`.
+
+        White noise times :math:`\Sigma^{1/2}`: a seeded draw depends on the covariance alone, not
+        on the signs of the eigenvectors or on their order where eigenvalues are equal.
 
         Raises
         ------
@@ -133,12 +135,47 @@ class Gaussian:
             If `n` is not a positive integer or `rng` no generator.
         """
         n = _check.integer("n", n, 1)
-        noise = _check.generator(rng).standard_normal((n, self.rank)) * np.sqrt(self.eigenvalues)
-        return self.mean + noise @ self.basis
+        white = _check.generator(rng).standard_normal((n, self.dim))
+        return self.mean + _spectral_product(white, self.basis, np.sqrt(self.eigenvalues))
 
     def covariance(self):
         """Return the covariance matrix, shape (d, d)."""
         return (self.basis.T * self.eigenvalues) @ self.basis
+
+
+def _spectral_product(rows, basis, inside, outside=0.0):
+    r"""Multiply rows by the symmetric matrix with given eigenvectors and eigenvalues.
+
+    Parameters
+    ----------
+    rows : array, shape (n, d)
+        NumPy, or with `basis` and `inside` any other array type.
+    basis : array, shape (r, d)
+        Orthonormal rows.
+    inside : array, shape (r,)
+        Eigenvalue of each row of `basis`.
+    outside : float
+        Eigenvalue of everything orthogonal to `basis`.
+
+    Returns
+    -------
+    array, shape (n, d)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> _spectral_product(np.ones((1, 3)), np.eye(3)[:2], np.array([5.0, 2.0]), outside=0.5)
+    array([[5. , 2. , 0.5]])
+    """
+    n, (rank, dim) = rows.shape[0], basis.shape
+    if rank == dim:
+        outside = 0.0  # there is nothing outside
+    inside = inside - outside
+    if dim * (n + rank) < 2 * n * rank:  # one product with the matrix is cheaper than two
+        product = rows @ ((basis.T * inside) @ basis)
+    else:
+        product = ((rows @ basis.T) * inside) @ basis
+    return product if outside == 0 else product + outside * rows
 
 
 def _check_same_dim(a, b):
@@ -154,7 +191,8 @@ def wasserstein2(a, b):
     .. math:: W_2^2 = |\mu_a-\mu_b|^2 + \mathrm{tr}\,\Sigma_a + \mathrm{tr}\,\Sigma_b
               - 2\,\|\Sigma_a^{1/2}\Sigma_b^{1/2}\|_\ast
 
-    The nuclear norm is taken of an r × r matrix of weighted overlaps [Dowson and Landau 1982].
+    [Dowson and Landau 1982]. With rows :math:`R^\top R=\Sigma` it is computed as the least
+    :math:`\|R_a-TR_b\|_F` over orthogonal T, in which nothing cancels.
 
     Parameters
     ----------
@@ -180,13 +218,15 @@ def wasserstein2(a, b):
     10.0
     """
     _check_same_dim(a, b)
-    root_a, root_b = np.sqrt(a.eigenvalues), np.sqrt(b.eigenvalues)
-    if np.array_equal(a.basis, b.basis):  # free of cancellation when the laws nearly agree
-        spread = ((root_a - root_b) ** 2).sum()
+    if np.array_equal(a.basis, b.basis):
+        spread = ((np.sqrt(a.eigenvalues) - np.sqrt(b.eigenvalues)) ** 2).sum()
     else:
-        overlap = root_a[:, None] * (a.basis @ b.basis.T) * root_b
-        nuclear = np.linalg.svd(overlap, compute_uv=False).sum() if overlap.size else 0.0
-        spread = max(a.eigenvalues.sum() + b.eigenvalues.sum() - 2 * nuclear, 0.0)
+        small, big = sorted((a, b), key=lambda law: law.rank)
+        rows, more = (np.sqrt(law.eigenvalues)[:, None] * law.basis for law in (small, big))
+        left, _, right = np.linalg.svd(rows @ more.T, full_matrices=False)
+        turned = right @ more  # as far as the smaller law goes
+        # the differences themselves, not of squares that nearly cancel when the laws nearly agree
+        spread = ((rows - left @ turned) ** 2).sum() + ((more - right.T @ turned) ** 2).sum()
     return float(np.sqrt(((a.mean - b.mean) ** 2).sum() + spread))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lindiff import _check
 from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import _spectral_product
 from lindiff.samplers import ddim, denoise, require_rule, scaled
 
 
@@ -141,8 +142,12 @@ def _law_arguments(denoiser, sigmas, start):
             f"denoiser is {_check.brief(denoiser)}, without gains(sigma); expected a LinearDenoiser"
         )
     modes = denoiser.gains(float(sigmas[0])).shape
+    if np.ma.is_masked(start):
+        raise ValueError("start has masked entries; expected an array without a mask")
     start = sigmas[0] ** 2 if start is None else start
     try:
+        if np.iscomplexobj(start):
+            raise ValueError("NumPy would drop the imaginary part")
         variance = np.broadcast_to(np.asarray(start, dtype=float), modes)
         shaped = np.shape(start) in ((), modes)
         fits = shaped and np.isfinite(variance).all() and (variance >= 0).all()
@@ -184,7 +189,8 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
 
     The samples have jointly the law of the states that :func:`~lindiff.samplers.sample`
     visits when it starts from ``sigmas[0]`` times white noise about the model's mean; the
-    levels between cost nothing.
+    levels between cost nothing. The noise is drawn in the coordinates of the data, so that a
+    seeded draw does not depend on the signs of the eigenvectors.
 
     Parameters
     ----------
@@ -226,22 +232,17 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
     def gains(sigma):  # the last mode stands for everything outside the span of the model
         return np.append(denoiser.gains(sigma), 0.0)
 
-    inside = sigmas[0] * rng.standard_normal((n, model.rank))
-    outside = sigmas[0] * _complement(model.basis, n, rng)
+    x = sigmas[0] * rng.standard_normal((n, model.dim))
     out, at = np.empty((len(stops), n, model.dim)), 0
     for k, stop in enumerate(stops):
         if stop > at:
             segment = _mode_law(gains, sigmas[at : stop + 1], step, np.zeros(model.rank + 1))
             gain, noise = segment.gain[-1], np.sqrt(segment.variance[-1])
-            inside = gain[:-1] * inside
-            outside = gain[-1] * outside
+            x = _spectral_product(x, model.basis, gain[:-1], gain[-1])
             if noise.any():
-                inside += noise[:-1] * rng.standard_normal(inside.shape)
-            if noise[-1] > 0:
-                outside = outside + noise[-1] * _complement(model.basis, n, rng)
-        np.matmul(inside, model.basis, out=out[k])
-        out[k] += outside
-        out[k] += model.mean
+                white = rng.standard_normal(x.shape)
+                x += _spectral_product(white, model.basis, noise[:-1], noise[-1])
+        np.add(x, model.mean, out=out[k])
         at = stop
     return out
 
@@ -256,15 +257,6 @@ def _indices(times, levels):
             f"times is {_check.brief(times)}; expected increasing indices into {levels} levels"
         )
     return stops.astype(int).tolist()
-
-
-def _complement(basis, n, rng):
-    """White noise in the orthogonal complement of the rows of `basis`; 0.0 if there is none."""
-    rank, dim = basis.shape
-    if rank == dim:
-        return 0.0
-    noise = rng.standard_normal((n, dim))
-    return noise - (noise @ basis.T) @ basis
 
 
 def compose(denoiser, sigmas, dim, *, step=ddim):
@@ -306,7 +298,10 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
     """
     sigmas = _check.sigmas(sigmas)
     dim, step = _check.integer("dim", dim, 1), require_rule(step)
-    matrix, offset, covariance = np.eye(dim), np.zeros(dim), np.zeros((dim, dim))
+    # Matrices are held in the unit of the noise, as states are: rows of size one could vanish
+    # beside the mean of data in other units.
+    unit = float(sigmas[0])
+    matrix, offset, covariance = unit * np.eye(dim), np.zeros(dim), np.zeros((dim, dim))
 
     def linear(rows, sigma):
         at_zero = denoise(denoiser, np.zeros((1, dim)), sigma)
@@ -319,7 +314,7 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
         def move(rows, act=linear, levels=(sigma, sigma_next)):
             return step(rows, act(rows, levels[0]), *levels, act)
 
-        # rows of matrix.T are images of unit vectors: x @ matrix.T is then a batch of states
+        # rows of matrix.T are images of vectors of one unit: a batch of states
         images, noise = move(matrix.T)
         matrix = images.T
         shifted = offset[None]
@@ -327,16 +322,16 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
         if covariance.any():
             covariance = move(move(covariance)[0].T)[0]
         coloured = scaled(noise, np.eye(dim), sigma, denoiser)
-        covariance = covariance + coloured.T @ coloured
-    return AffineMap(matrix, offset, covariance)
+        covariance = covariance + coloured.T @ coloured / unit
+    return AffineMap(matrix / unit, offset, covariance * unit)
 
 
 def _require_affine(linear: Callable, dim, sigma):
     """Raise ValueError unless the centred denoiser is additive on two probes."""
-    probe = np.random.default_rng(0).standard_normal((2, dim))
+    probe = sigma * np.random.default_rng(0).standard_normal((2, dim))
     apart, together = linear(probe, sigma).sum(axis=0), linear(probe.sum(axis=0)[None], sigma)[0]
     gap = np.abs(apart - together).max()
-    if gap > 1e-6 * (1 + np.abs(together).max()):
+    if gap > 1e-6 * np.abs(linear(probe, sigma)).max():
         raise ValueError(
             f"the denoiser is not affine at sigma {sigma} (gap {gap:.1e}); expected one that is"
         )

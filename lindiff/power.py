@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from lindiff import _check
+from lindiff.alignment import fixed_signs
 
 
 class Ritz(NamedTuple):
@@ -27,7 +28,7 @@ class EigenPairs(NamedTuple):
     values : ndarray, shape (k,)
         Descending.
     vectors : ndarray, shape (k, d)
-        Orthonormal rows.
+        Orthonormal rows, with the signs of :func:`~lindiff.alignment.fixed_signs`.
     residuals : ndarray, shape (k,)
         Norms of ``A v - value v``: an eigenvalue lies within this distance of each value.
     products : int
@@ -142,7 +143,7 @@ def subspace_iteration(a, v):
         image = apply(q.T)
         values, mix = np.linalg.eigh(_symmetric(q.T @ image.T))
         values, mix = values[::-1], mix[:, ::-1].T
-        yield Ritz(values, mix @ q.T)
+        yield Ritz(values, fixed_signs(mix @ q.T))
         v = mix @ image
 
 
@@ -215,7 +216,7 @@ def _eigenpairs(apply, k, dim, block, tol, budget, rng, *rounding):
         residuals = np.linalg.norm(mix @ images - values[:, None] * (mix @ basis), axis=1)
         if len(values) == k and residuals.max() <= tol * np.abs(values).max():
             break
-    return EigenPairs(values, mix @ basis, residuals, len(basis))
+    return EigenPairs(values, fixed_signs(mix @ basis), residuals, len(basis))
 
 
 def _krylov_spaces(apply, k, dim, block, budget, rng, *rounding):

@@ -181,6 +181,8 @@ def denoise(denoiser, x, sigma):
             f"expected {type(x).__name__}, as the state is"
         )
     _check.same_shape("result of the denoiser", out.shape, x.shape)
+    if xp.isdtype(out.dtype, "complex floating") and not xp.isdtype(x.dtype, "complex floating"):
+        raise ValueError(f"result of the denoiser is complex ({out.dtype}); expected {x.dtype}")
     if not _check.holds(xp.all(xp.isfinite(out))):
         raise ValueError(f"result of the denoiser at sigma {sigma} has nan or inf; expected finite")
     return out

@@ -18,6 +18,7 @@ import scipy.linalg.blas
 import scipy.sparse.linalg
 
 from lindiff import _check
+from lindiff.alignment import fixed_signs
 
 
 class Alignment(NamedTuple):
@@ -94,15 +95,15 @@ def sample_overlaps(dim, n_samples, spikes, sigma, size, rng):
     eigenvalue : ndarray, shape (size, r)
         Descending.
     cosine : ndarray, shape (size, r, r)
-        Entry [s, i, j] is the product of the i-th estimated with the j-th true direction. The sign
-        of a row is arbitrary, that of a product of two entries of a row is not.
+        Entry [s, i, j] is the product of the i-th estimated with the j-th true direction, each
+        estimated one turned towards its own true one: entry [s, i, i] is not negative.
 
     Examples
     --------
     >>> _, cosine = sample_overlaps(9, 10**6, [4.0, 1.0], 0.1, 1, np.random.default_rng(0))
-    >>> abs(cosine[0]).round(2)
-    array([[1., 0.],
-           [0., 1.]])
+    >>> abs(cosine[0]).round(2), bool((cosine[0].diagonal() > 0).all())
+    (array([[1., 0.],
+           [0., 1.]]), True)
     """
     lam = _check.eigenvalues("spikes", np.atleast_1d(spikes))
     r = _check.integer("number of spikes", lam.size, 1)
@@ -115,7 +116,8 @@ def sample_overlaps(dim, n_samples, spikes, sigma, size, rng):
         values, corner = _edge_of_band(d, n, scale, rng)
         eigenvalue[s] = sigma**2 * values / n
         cosine[s] = corner.T
-    return eigenvalue, cosine
+    towards = np.where(np.diagonal(cosine, axis1=1, axis2=2) < 0, -1.0, 1.0)
+    return eigenvalue, cosine * towards[:, :, None]
 
 
 def _edge_of_band(d, n, scale, rng):
@@ -206,37 +208,41 @@ def _core(x):
     x = _check.array("x", x, 2)
     n, d = x.shape
     _check.integer("number of samples (rows of x)", n, 2)
-    centred = x - x.mean(axis=0)
-    return *square_root(centred.T @ centred, n - 1), n, d
+    _, centred = _check.centred(x)
+    if n <= d:  # one row fewer, with the same Gram matrix: the mean takes one dimension
+        centred = scipy.linalg.helmert(n) @ centred
+        return centred, 0, n, d
+    return symmetric_root(centred.T @ centred), n - 1 - d, n, d
 
 
-def square_root(gram, degrees):
-    """Factor a Gram matrix as ``core.T @ core`` with as few rows as its rank.
+def symmetric_root(gram):
+    r"""Symmetric square root of a Gram matrix, a continuous function of it.
+
+    The root of an eigenvalue has an infinite slope at zero: rounding of size epsilon in the matrix
+    would be worth its root, 1e-8, in the result. Eigenvalues within rounding of zero therefore
+    count as zero, and those up to twice that bound count in part, so that nothing jumps.
 
     Parameters
     ----------
     gram : ndarray, shape (d, d)
         Symmetric and positive semi-definite.
-    degrees : int
-        Number of samples behind it: the core has at most so many rows.
 
     Returns
     -------
-    core : ndarray, shape (k, d)
-    extra : int
-        ``degrees - k``: dimensions of the samples that the data leave unused.
+    ndarray, shape (d, d)
 
     Examples
     --------
-    >>> core, extra = square_root(np.diag([9.0, 0.0]), degrees=5)
-    >>> core.shape, extra
-    ((1, 2), 4)
+    >>> symmetric_root(np.array([[5.0, 4.0], [4.0, 5.0]]))
+    array([[2., 1.],
+           [1., 2.]])
     """
     values, vectors = scipy.linalg.eigh(gram)
-    keep = values > gram.shape[0] * np.finfo(float).eps * max(values[-1], 0.0)
-    keep[: max(len(values) - degrees, 0)] = False
-    core = np.sqrt(values[keep])[:, None] * vectors[:, keep].T
-    return core, degrees - len(core)
+    floor = max(len(gram), 100) * np.finfo(float).eps * max(values[-1], 0.0)
+    if floor == 0:
+        return np.zeros_like(gram)
+    roots = np.sqrt(np.maximum(values, 0.0)) * np.clip(values / floor - 1, 0.0, 1.0)
+    return (vectors * roots) @ vectors.T
 
 
 def wishart(dim, degrees, rng):
@@ -325,10 +331,15 @@ def _frozen(core, extra, sigmas, rng):
 
 
 def _cumulative(core, extra, sigmas, rng):
-    degrees, previous, grams = len(core) + extra, 0.0, []
+    previous, grams = 0.0, []
     for sigma in sigmas[::-1]:  # the forward process, from data to noise
-        grams.append(_noisy_gram(core, extra, np.sqrt(sigma**2 - previous**2), rng))
-        core, extra = square_root(grams[-1], degrees)
+        step = np.sqrt(sigma**2 - previous**2)
+        core = core + step * rng.standard_normal(core.shape)
+        gram = core.T @ core
+        if extra:
+            gram += step**2 * wishart(core.shape[1], extra, rng)
+            core = symmetric_root(gram)
+        grams.append(gram)
         previous = sigma
     return grams[::-1]
 
@@ -355,7 +366,8 @@ def noisy_pca(x, sigmas, rank, *, noise="fresh", rng):
     Returns
     -------
     Bases
-        Eigenvalues of the centred covariance, normalised by N, and eigenvectors.
+        Eigenvalues of the centred covariance, normalised by N, and eigenvectors with the signs of
+        :func:`~lindiff.alignment.fixed_signs`. Seeded draws are a continuous function of `x`.
 
     Raises
     ------
@@ -379,7 +391,8 @@ def noisy_pca(x, sigmas, rank, *, noise="fresh", rng):
     rank = _check.integer("rank", rank, 1, min(n - 1, d))
     values, basis = np.empty((len(sigmas), rank)), np.empty((len(sigmas), rank, d))
     for t, gram in enumerate(_NOISE[noise](core, extra, sigmas, rng)):
-        values[t], basis[t] = _leading(gram, rank)
+        values[t], vectors = _leading(gram, rank)
+        basis[t] = fixed_signs(vectors)
     return Bases(values / n, basis)
 
 
@@ -389,7 +402,9 @@ def _leading(gram, rank):
         product = scipy.sparse.linalg.LinearOperator(  # dsymv reads half of the matrix
             gram.shape, lambda v: scipy.linalg.blas.dsymv(1.0, gram.T, v), dtype=float
         )
-        values, vectors = scipy.sparse.linalg.eigsh(product, k=rank, v0=np.ones(d), tol=1e-10)
+        # a start without any symmetry: one that images have would hide eigenvectors that lack it
+        start = np.random.default_rng(0).standard_normal(d)
+        values, vectors = scipy.sparse.linalg.eigsh(product, k=rank, v0=start, tol=1e-12)
     else:
         values, vectors = scipy.linalg.eigh(gram, subset_by_index=(d - rank, d - 1))
     return values[::-1], vectors[:, ::-1].T

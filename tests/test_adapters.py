@@ -63,6 +63,31 @@ def assert_equals_diffusers(pipeline, denoiser, time, tol):
     torch.testing.assert_close(ours, theirs, rtol=tol, atol=tol * (1 + sigma))
 
 
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "DDIMScheduler",
+        "DDPMScheduler",
+        "EulerDiscreteScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+        "UniPCMultistepScheduler",
+    ],
+)
+@pytest.mark.parametrize("betas", ["linear", "scaled_linear"])
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers
+def test_a_chain_that_ends_in_pure_noise_has_the_same_levels_for_every_scheduler(scheduler, betas):
+    """Some schedulers write the vanishing last signal as 2^-24, which is no level of the chain."""
+    settings = {"beta_schedule": betas, "rescale_betas_zero_snr": True}
+    settings["prediction_type"] = "v_prediction"
+    levels = [
+        from_diffusers(make_pipeline(name, **settings)).sigmas
+        for name in (scheduler, "DDIMScheduler")
+    ]
+    assert len(levels[0]) == 999
+    np.testing.assert_allclose(levels[0], levels[1], rtol=1e-6)
+
+
 # ---------------------------------------------------------------- against diffusers
 
 

@@ -13,8 +13,8 @@ from lindiff.simulate import (
     noisy_pca,
     sample_alignment,
     sample_noisy_covariance,
-    square_root,
     sweep,
+    symmetric_root,
     wishart,
 )
 
@@ -156,11 +156,24 @@ def test_wishart_has_the_mean_trace_and_the_mean_determinant_of_its_law(dim, deg
         assert abs(values.mean() - expected) < 5 * (variance / 4000) ** 0.5
 
 
-def test_square_root_factors_a_singular_gram_matrix(rng):
+def test_symmetric_root_squares_to_the_gram_matrix_and_is_symmetric(rng):
     x = rng.standard_normal((3, 5))
-    core, extra = square_root(x.T @ x, 8)
-    assert core.shape == (3, 5) and extra == 5
-    np.testing.assert_allclose(core.T @ core, x.T @ x, atol=1e-12)
+    root = symmetric_root(x.T @ x)
+    np.testing.assert_allclose(root, root.T, atol=1e-14)
+    np.testing.assert_allclose(root @ root, x.T @ x, atol=1e-12)
+
+
+def test_symmetric_root_of_a_singular_matrix_does_not_magnify_rounding(rng):
+    x = rng.standard_normal((3, 50))
+    gram = x.T @ x
+    rounding = 1e-15 * np.abs(gram).max() * rng.standard_normal(gram.shape)
+    moved = symmetric_root(gram + rounding + rounding.T)
+    # a plain root would move by the root of the rounding, 1e-7
+    np.testing.assert_allclose(moved, symmetric_root(gram), atol=1e-9)
+
+
+def test_symmetric_root_of_zero_is_zero():
+    assert not symmetric_root(np.zeros((3, 3))).any()
 
 
 SHAPES = [(40, 6), (7, 6), (6, 6), (4, 6)]  # N above, at and below d, with N - 1 - rank from 0 up

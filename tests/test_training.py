@@ -567,3 +567,12 @@ def test_the_average_forgets_over_a_thousand_steps_when_the_training_is_long():
         network.weight.fill_(1.0)
     _update(average, network, 10**6)
     assert float(average.weight.detach()) == pytest.approx(0.001, rel=1e-4)
+
+
+def test_whole_numbers_may_come_as_floats(tmp_path):
+    weights = [
+        train(SMALL, data(), tmp_path / f"{name}.safetensors", steps=steps, seed=seed, batch=batch)
+        for name, steps, seed, batch in (("ints", 2, 0, 8), ("floats", 2.0, np.float64(0), 8.0))
+    ]
+    for one, other in zip(*(network.parameters() for network in weights), strict=True):
+        assert torch.equal(one, other)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff import Gaussian, GaussianMixture, LinearDenoiser, ddim, ddpm, principal_angles, sample
+from lindiff import (
+    Gaussian,
+    GaussianMixture,
+    LinearDenoiser,
+    ancestral,
+    ddim,
+    ddpm,
+    principal_angles,
+    sample,
+)
 from lindiff.deep.trajectories import follow, overlaps
 
 SIGMAS = [8.0, 2.0, 0.5, 0.1, 0.0]
@@ -45,6 +54,14 @@ def test_the_eigenpairs_of_a_mixture_are_those_of_its_closed_form(mixture):
         np.testing.assert_allclose(values, exact[:-3:-1], atol=1e-6)
         residual = mixture.jacobian(state, sigma) @ vectors.T - vectors.T * values
         assert np.linalg.norm(residual) < 1e-5
+
+
+def test_a_linear_denoiser_takes_the_step_rule_that_only_linear_ones_have(law):
+    denoiser = LinearDenoiser(law)
+    path = follow(denoiser, Y, SIGMAS, 1, step=ancestral, rng=np.random.default_rng(4))
+    (noise, _) = np.random.default_rng(4).spawn(2)
+    states = list(sample(denoiser, Y[None], SIGMAS, step=ancestral, rng=noise))
+    np.testing.assert_array_equal(path.sample, states[-1].x[0].numpy())
 
 
 @pytest.mark.parametrize("step", [ddim, ddpm])

@@ -41,6 +41,8 @@ def batch(v, y):
     Torch comes back as torch, anything else as float64 NumPy; images as images, rows as rows.
     """
     is_torch = isinstance(v, torch.Tensor)
+    if is_torch and v.is_complex():
+        raise ValueError(f"v is complex ({v.dtype}); expected real vectors")
     v = v.detach() if is_torch else torch.from_numpy(_check.array("v", v, np.ndim(v)).copy())
     form, single, dim = tuple(v.shape), tuple(y.shape), y.numel()
     if form not in (single, (dim,)) and (form[1:] not in (single, (dim,)) or form[0] == 0):
@@ -58,13 +60,13 @@ def batch(v, y):
 
 
 def _changes_in_training(module):
-    """Whether a module is random, or rewrites its buffers, because it is in training mode."""
+    """Whether a module is random, or may rewrite its buffers, because it is in training mode."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         active = module.p > 0
     elif isinstance(module, nn.MultiheadAttention):
         active = module.dropout > 0
-    else:
-        active = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+    else:  # statistics of a batch, vectors of a spectral norm, whatever a user's module keeps
+        active = any(buffer is not None for buffer in module._buffers.values())
     return module.training and active
 
 
@@ -123,10 +125,67 @@ def detached(denoiser, y, sigma):
         return call(denoiser, y.clone().requires_grad_().clone(), sigma).detach()
 
 
-def trace(denoiser, y, sigma):
+def step_length(y, sigma):
+    """Distance at which a central difference at the image `y` loses least [see differences]."""
+    return (torch.finfo(y.dtype).eps * (float(y.norm()) or sigma) * sigma**2) ** (1 / 3)
+
+
+def _slope(denoiser, y, sigma, v, length):
+    """Central difference of the denoiser at `y` along `v`, two points of distance `length`."""
+    if not bool(v.norm() > 0):
+        return torch.zeros_like(v)
+    shift = v * (length / v.norm())
+    ends = [detached(denoiser, (y + part)[None], sigma)[0] for part in (shift, -shift)]
+    return (ends[0] - ends[1]) * (v.norm() / (2 * length))
+
+
+def _require_connected(denoiser, y, sigma, graph, pair):
+    """Raise ValueError if torch's graph misses a part of how the result depends on `y`.
+
+    With K what the graph gives and J the truth, ``u.J p = p.p`` for ``p = K.T u``, and ``f.K w =
+    f.f`` for ``f = J w``. In the mean both hold only if K = J: the gaps are the products of J - K
+    with K and with J.
+    """
+    leaf, out = graph
+    u, pulled = pair
+    w = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
+
+    rounding = 20 * torch.finfo(y.dtype).eps * float(out.detach().norm())
+
+    def gap(first, second, noise):
+        """Relative difference of two products, 0 where rounding alone could make it."""
+        difference, size = float(first - second), max(float(first.abs()), float(second.abs()))
+        return difference / size if abs(difference) > float(noise) else 0.0
+
+    def gaps(length):
+        error = rounding / (2 * length)  # of a central difference along a unit vector
+        slope, image = (_slope(denoiser, y, sigma, v, length) for v in (pulled, w))
+        (back,) = torch.autograd.grad(out, leaf, image[None], retain_graph=True)
+        first = gap((u * slope).sum(), (pulled * pulled).sum(), error * pulled.norm() * u.norm())
+        second = gap((back[0] * w).sum(), (image * image).sum(), error * w.norm() * image.norm())
+        return np.array([first, second])
+
+    length = step_length(y, sigma)
+    if np.abs(gaps(length)).max() < 0.05:
+        return
+    # Only a difference that another step confirms is one of the graph: low precision inside the
+    # denoiser, or a kink, makes differences themselves wrong.
+    near, far = gaps(4 * length), gaps(16 * length)
+    at = np.abs(near).argmax()
+    if abs(near[at]) > 0.05 and abs(near[at] - far[at]) < 0.3 * abs(near[at]):
+        raise ValueError(
+            "the derivative in torch's graph is not that of the denoiser: a central difference is "
+            f"off by {100 * abs(near[at]):.0f} %. Look for .data, .detach(), no_grad or "
+            "NumPy inside, or autograd.grad without create_graph; "
+            f"{OFFER}, and check=False leaves this test out"
+        )
+
+
+def trace(denoiser, y, sigma, check=True):
     """Return the graph of one call on the image `y`, as (leaf, result), and one product with J.T.
 
-    The product is a pair (u, J.T u) for a random u.
+    The product is a pair (u, J.T u) for a random u. With `check` the graph is compared with central
+    differences.
     """
     u = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
     with torch.inference_mode(False), torch.enable_grad(), offering_finite_differences():
@@ -149,4 +208,7 @@ def trace(denoiser, y, sigma):
             "the denoiser gave two results for the same y; expected a function: "
             "call model.eval(), or fix what it draws"
         )
-    return (leaf, out), (u, pulled[0].detach())
+    graph, pair = (leaf, out), (u, pulled[0].detach())
+    if check:
+        _require_connected(denoiser, y, sigma, graph, pair)
+    return graph, pair

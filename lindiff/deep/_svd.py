@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lindiff.alignment import fixed_signs
 from lindiff.power import _krylov_spaces
 
 # J.T J and (J + J.T)/2 are symmetric but for rounding, which is up to 4e-3 in an operation that
@@ -41,4 +42,7 @@ def leading(jv, vj, dim, k, *, block, tol, floor, budget, rng):
     if tiny.any():
         pulled[tiny] = vj(left[tiny])
         products += int(tiny.sum())
-    return values, left, right, np.linalg.norm(pulled - values[:, None] * right, axis=1), products
+    residuals = np.linalg.norm(pulled - values[:, None] * right, axis=1)
+    turned = fixed_signs(right)
+    signs = np.where((turned * right).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    return values, signs * left, turned, residuals, products

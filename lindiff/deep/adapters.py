@@ -261,7 +261,9 @@ def _chain(scheduler):
             f"prediction_type of the scheduler is {prediction!r}; expected {', '.join(_CLEAN)}"
         )
     signal = signal.double().cpu().numpy()
-    signal = signal[signal > 0]  # a chain may end in pure noise, at no finite level
+    if config.get("rescale_betas_zero_snr"):
+        signal = signal[:-1]  # pure noise, at no finite level; some schedulers write 2^-24
+    signal = signal[signal > 0]
     sigmas = _check.sigmas(np.sqrt((1 - signal) / signal)[::-1])
     _check.number("smallest level of the scheduler", sigmas[-1], 0.0, open_low=True)
     sigmas.setflags(write=False)

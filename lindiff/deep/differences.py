@@ -47,11 +47,19 @@ def finite_difference(denoiser, y, sigma, v, *, step=None, chunk=16):
     sigma = _check.number("sigma", sigma, 0.0, open_low=True)
     v, back = _graph.batch(v, y)
     if step is None:
-        step = (torch.finfo(y.dtype).eps * (float(y.norm()) or sigma) * sigma**2) ** (1 / 3)
+        step = _graph.step_length(y, sigma)
     step = _check.number("step", step, 0.0, open_low=True)
     length = v.flatten(1).norm(dim=1).reshape(-1, *[1] * y.ndim)
     length = torch.where(length > 0, length, 1)
     shift = v * (step / length)
+    reached = (y + shift) - (y - shift)
+    if bool(
+        ((reached - 2 * shift).flatten(1).norm(dim=1) > 0.2 * shift.flatten(1).norm(dim=1)).any()
+    ):
+        raise ValueError(
+            f"step is {step:.3g}, which {y.dtype} cannot resolve beside a y of length "
+            f"{float(y.norm()):.3g}; expected a larger one, or float64"
+        )
     with torch.no_grad():
         ends = [
             torch.cat([_graph.call(denoiser, part, sigma) for part in (y + s).split(chunk)])

@@ -68,7 +68,11 @@ class Jacobian:
     sigma : float
         Noise standard deviation, positive.
     chunk : int
-        Vectors per pass; bounds memory.
+        Vectors per pass; bounds memory. Where a backward pass cannot take several at a time, they
+        go one by one.
+    check : bool
+        Whether to compare the graph with central differences, at the price of some calls of the
+        denoiser: a graph that a ``.detach()`` inside has cut gives wrong products silently.
 
     Attributes
     ----------
@@ -94,11 +98,11 @@ class Jacobian:
     array([3., 2.])
     """
 
-    def __init__(self, denoiser, y, sigma, *, chunk=16):
+    def __init__(self, denoiser, y, sigma, *, chunk=16, check=True):
         self._y = _graph.image(y)
         self._chunk = _check.integer("chunk", chunk, 1)
         sigma = _check.number("sigma", sigma, 0.0, open_low=True)
-        self._graph, self._pair = _graph.trace(denoiser, self._y, sigma)
+        self._graph, self._pair = _graph.trace(denoiser, self._y, sigma, check)
         self.denoised, self.dim = self._graph[1][0].detach(), self._y.numel()
 
     @cached_property
@@ -124,11 +128,16 @@ class Jacobian:
         def once(u):
             return torch.autograd.grad(out, into, u[None], retain_graph=True)[0][0]
 
-        done = []
+        def several(part):
+            if len(part) > 1 and self._chunk > 1:  # a plain pass is cheaper for one
+                try:
+                    return torch.func.vmap(once)(part)
+                except RuntimeError:  # some backward passes take one vector only
+                    self._chunk = 1
+            return torch.stack([once(u) for u in part])
+
         with _graph.offering_finite_differences():
-            for part in v.split(self._chunk):
-                alone = len(part) == 1  # a plain pass is then cheaper
-                done.append(once(part[0])[None] if alone else torch.func.vmap(once)(part))
+            done = [several(part) for part in v.split(self._chunk)]
         result = torch.cat(done)
         if not bool(result.isfinite().all()):
             raise ValueError("a product with the Jacobian is not finite: the derivative is not")

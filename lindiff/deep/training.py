@@ -100,12 +100,10 @@ def train(
     False
     """
     x, (low, high) = _images(config, x), _range(sigma_range)
-    known = {
-        "config": config.to_dict(),
-        "sigma_range": [low, high],
-        "training": _settings(x, steps, seed, batch, rate, augment),
-    }
-    _check.integer("save_every", save_every, 1)
+    settings = _settings(x, steps, seed, batch, rate, augment)
+    steps, seed, batch = (settings[name] for name in ("steps", "seed", "batch"))
+    known = {"config": config.to_dict(), "sigma_range": [low, high], "training": settings}
+    save_every = _check.integer("save_every", save_every, 1)
     _files.text("description", description)
     partial = _files.target(f"{_files.target(path)}.partial")
     accelerator = _check.optional("accelerate", "deep").Accelerator()

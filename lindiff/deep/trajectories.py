@@ -134,6 +134,8 @@ def follow(
     noise, fresh = _check.generator(np.random.default_rng(0) if rng is None else rng).spawn(2)
     wanted, measured = _places(at, sigmas), []
     plain = partial(_graph.detached, denoiser)
+    if hasattr(denoiser, "colour"):  # a linear denoiser, which some step rules need
+        plain.colour = denoiser.colour
     for place, state in enumerate(sample(plain, y[None], sigmas, step=step, rng=noise)):
         if place in wanted:
             jacobian = Jacobian(denoiser, state.x[0], state.sigma)
