@@ -3,17 +3,17 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-SITE   := _build/html
-# Worker processes for the tests.
-JOBS   ?= 2
+# Worker processes for the tests, and chapters that run at the same time.
+JOBS   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# TORCH=cpu installs PyTorch's CPU build, which is all the book needs: 2 GB instead of 8 on Linux.
+TORCH  ?=
+# Sets of other seeds for `make reseed`.
+SHIFTS ?= 10
 
 NOTEBOOKS := $(wildcard notebooks/*.ipynb) book/template.ipynb
-# The cache of executed notebooks is as old as this list of checksums.
-CACHE_KEY := _build/cache-key
-SOURCES    = requirements.txt $(sort $(wildcard lindiff/*.py lindiff/*/*.py))
 
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-NBVAL  := --nbval --nbval-current-env --nbval-cell-timeout=120
+NBVAL  := -p nbval_numbers --nbval --nbval-current-env --nbval-cell-timeout=120
 
 export PYTHONHASHSEED ?= 0
 # One BLAS thread per process: the same figures on every machine, and no oversubscription under xdist.
@@ -21,29 +21,24 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check bench train jacobians cover lab notebooks student dist clean
+.PHONY: help book test check-book check reseed sample kernels bench train jacobians cover lab notebooks student \
+        dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.txt pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PYTHON) book/install.py $(if $(filter cpu,$(TORCH)),--cpu)
 	@touch $@
 
 book: $(STAMP) ## build the site in _build/html; any warning is an error
-	@mkdir -p _build
-	@cksum $(SOURCES) > $(CACHE_KEY).new
-	@cmp -s $(CACHE_KEY).new $(CACHE_KEY) || rm -rf _build/.jupyter_cache
-	@mv $(CACHE_KEY).new $(CACHE_KEY)
-	rm -rf $(SITE) _build/.doctrees
-	$(BIN)/jupyter-book build . --all -n -W --keep-going
+	$(BIN)/python book/build.py --jobs $(JOBS)
 
 test: $(STAMP) ## lint, unit tests, doctests, the form of the notebooks, and their values
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(PYTEST) -m "not rendered" --cov
-	$(PYTEST) $(NBVAL) $(NOTEBOOKS)
+	PYTHONPATH=tests $(PYTEST) $(NBVAL) $(NOTEBOOKS)
 
 check-book: $(STAMP) ## test the built site in a real browser (needs Chromium)
 	LINDIFF_RENDERED=required $(PYTEST) --dist load -m rendered tests/test_rendered.py
@@ -55,6 +50,17 @@ check: ## every gate: test, book and check-book, in this order
 
 cover: $(STAMP) ## draw the picture of the first page and of the README
 	$(BIN)/python book/cover.py
+
+reseed: $(STAMP) ## every assertion of the chapters under other seeds, SHIFTS=10 of them (an hour on two cores)
+	$(BIN)/python tests/rerun.py reseed --shifts $(SHIFTS) --workers $(JOBS) --store --missing
+
+sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates
+	$(BIN)/python tests/rerun.py reseed --sample 3 --workers $(JOBS)
+	$(BIN)/python tests/rerun.py kernels --settings oldest --workers $(JOBS) notebooks/0[1-8]*.ipynb
+
+kernels: $(STAMP) ## tests and chapters as on other processors, and with two threads (half an hour on two cores)
+	$(BIN)/python tests/rerun.py tests --workers $(JOBS)
+	$(BIN)/python tests/rerun.py kernels --workers $(JOBS) --store --missing
 
 bench: $(STAMP) ## time lindiff against its peers and write the performance page (some minutes)
 	@mkdir -p _build
@@ -68,7 +74,7 @@ jacobians: $(STAMP) ## measure the Jacobians along generation anew (about 15 min
 	$(BIN)/python -m lindiff.deep.experiments
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 notebooks: $(STAMP) ## run the notebooks and write them in the form that the tests ask for
 	$(BIN)/ruff format $(NOTEBOOKS)

@@ -73,7 +73,7 @@ def figures(out):
 
 
 def render(text, known):
-    """Return the page of slides; KeyError names a figure that is not in `known`."""
+    """Return the page of slides; a figure that is not in `known` leaves a note in its place."""
     markdown = MarkdownIt("commonmark").use(dollarmath_plugin, renderer=_formula)
     slides = [_slide(part, markdown, known) for part in re.split(r"^---$", text, flags=re.M)]
     title = re.search(r"^# (.+)$", text, re.M)[1]
@@ -89,6 +89,8 @@ def _slide(text, markdown, known):
     shown, _, note = text.partition("\nNote:")
 
     def picture(match):
+        if match[1] not in known:
+            return f'<p class="missing">The figure {match[1]} is missing in this build.</p>'
         link, source, alt = known[match[1]]
         text = html.escape(alt)
         return f'<a class="figure" href="{link}"><img src="{source}" alt="{text}"></a>'
@@ -109,11 +111,11 @@ def write(app, exception):
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not loaded as an extension, which would add its own builders.
         shutil.copyfile(files("sphinx_revealjs") / "_static" / "revealjs" / name, target)
-    try:
-        page = render(source.read_text(encoding="utf-8"), figures(out))
-    except KeyError as error:
-        logger.warning("%s shows %s, which is no figure of the book", SOURCE, error, type="book")
-        return
+    text, known = source.read_text(encoding="utf-8"), figures(out)
+    for name in FIGURE.findall(text):
+        if name not in known:
+            logger.warning("%s shows %r, which is no figure here", SOURCE, name, type="book")
+    page = render(text, known)
     (out / PAGE).parent.mkdir(exist_ok=True)
     (out / PAGE).write_text(page, encoding="utf-8")
 

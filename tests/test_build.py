@@ -1,0 +1,152 @@
+"""Installing and building: what fails is named, and costs no more than it must."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import install
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+# --- installing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "free", "words"),
+    [
+        ((3, 10, 13), 50.0, "this is Python 3.10; the pinned versions exist for 3.11 to 3.14"),
+        ((3, 15, 0), 50.0, "this is Python 3.15"),
+        ((3, 12, 1), 3.5, "has 3.5 GB left; expected 12 GB, or 4 with PyTorch's CPU build"),
+    ],
+)
+def test_what_would_fail_is_named_before_anything_is_installed(version, free, words):
+    (sentence,) = install.obstacles(version, free, need=install.LARGE)
+    assert words in sentence
+
+
+def test_nothing_stands_in_the_way_of_a_fitting_python_and_disk():
+    assert not [*install.obstacles((3, 11, 7), 4.5, need=install.SMALL)]
+
+
+def test_the_range_of_python_holds_for_this_one_and_the_documentation():
+    assert install.OLDEST <= sys.version_info[:2] <= install.NEWEST
+    low, high = (".".join(map(str, version)) for version in (install.OLDEST, install.NEWEST))
+    assert f"Python {low} to {high}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_python_that_does_not_fit_ends_with_a_sentence_and_installs_nothing(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr(install, "OLDEST", (3, 99))
+    monkeypatch.setattr(install, "FOLDER", tmp_path / ".venv")
+    assert install.main([]) == 2
+    assert "Cannot install: this is Python" in capsys.readouterr().err
+    assert not (tmp_path / ".venv").exists()
+
+
+# --- a book with one good and one failing chapter -----------------------------------------------
+
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+
+
+def chapter(title, figure, *cells):
+    meta = {"mystnb": {"image": {"alt": "A line."}, "figure": {"caption": "A", "name": figure}}}
+    code = [new_code_cell(source) for source in cells]
+    drawn = new_code_cell(FIGURE, metadata=meta)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    return new_notebook(cells=[new_markdown_cell(f"# {title}"), *code, drawn], metadata=kernel)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """The folder of such a book, and what building it gave."""
+    folder = tmp_path_factory.mktemp("broken")
+    shutil.copy(ROOT / "_config.yml", folder)
+    for name in ("_ext", "_static", "build.py"):
+        copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
+        (folder / "book").mkdir(exist_ok=True)
+        copy(ROOT / "book" / name, folder / "book" / name)
+    texts = {
+        "requirements.txt": "",
+        "_toc.yml": "format: jb-book\nroot: book/index\nchapters:\n"
+        "  - file: notebooks/bad\n  - file: notebooks/good\n",
+        "book/references.bib": "",
+        "book/index.md": "# A book\n\n```{runs}\n```\n",
+        "book/slides.md": "# Slides\n\n![](fig-good)\n\n---\n\n## Next\n\n![](fig-bad)\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    (folder / "notebooks").mkdir()
+    for name, cells in (
+        ("good", ["print('made here')"]),
+        ("bad", ["x = 1", "if x:\n    raise ValueError('it broke')"]),
+    ):
+        nbformat.write(
+            chapter(name.title(), f"fig-{name}", *cells), folder / "notebooks" / f"{name}.ipynb"
+        )
+    done = subprocess.run(
+        [sys.executable, "book/build.py", "--jobs", "2"],
+        cwd=folder,
+        env=os.environ | {"NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    return folder / "_build" / "html", done
+
+
+def test_the_last_lines_say_which_cell_of_which_chapter_failed_and_why(broken):
+    _, done = broken
+    assert done.returncode == 1
+    last = [line for line in done.stdout.splitlines() if line.strip()][-12:]
+    assert "FAILED: notebooks/bad.ipynb, cell 2: ValueError: it broke" in last, done.stdout[-3000:]
+    assert last[-1].startswith("The book has faults: 1 failed chapters"), done.stdout[-3000:]
+
+
+def test_a_failed_chapter_costs_no_other_page(broken):
+    site, _ = broken
+    assert "made here" in (site / "notebooks" / "good.html").read_text()
+    assert "it broke" in (site / "notebooks" / "bad.html").read_text()
+
+
+def test_a_failed_chapter_costs_its_place_on_the_slides_and_not_the_slides(broken):
+    site, done = broken
+    first, second = BeautifulSoup((site / "slides/index.html").read_text(), "html.parser")(
+        "section"
+    )
+    assert first.find("img")["alt"] == "A line."
+    assert second.find("p", class_="missing").get_text() == (
+        "The figure fig-bad is missing in this build."
+    )
+    assert "slides.md shows 'fig-bad', which is no figure here" in done.stderr
+
+
+def test_the_status_page_tells_the_truth_in_words(broken):
+    site, _ = broken
+    page = BeautifulSoup((site / "book" / "index.html").read_text(), "html.parser")
+    rows = [[cell.get_text(strip=True) for cell in row("td")] for row in page("tr")]
+    results = {row[0]: row[-1] for row in rows if row}
+    assert results == {
+        "Good": "ran to the end",
+        "Bad": "failed in cell 2: ValueError: it broke",
+    }
+
+
+def test_what_ran_once_is_not_run_again(broken):
+    site, done = broken
+    code = (
+        "from pathlib import Path; import build; "
+        "print(build.run_chapters([Path('../notebooks/good.ipynb').resolve()], 1))"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code], cwd=site.parents[1] / "book", capture_output=True, text=True
+    )
+    assert "good.ipynb ran in" in done.stdout
+    assert again.stdout == "{}\n", again.stderr
