@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import json
-import sys
 
 import numpy as np
 
@@ -40,10 +39,6 @@ def use_style():
             "axes.prop_cycle": plt.cycler(color=COLORS),
         }
     )
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is not None and hasattr(shell, "kernel"):
-        # A notebook crops every figure, which draws it a second time; the layout needs no cropping.
-        shell.run_line_magic("config", "InlineBackend.print_figure_kwargs = {'bbox_inches': None}")
 
 
 def mode(i, *, line=True):
