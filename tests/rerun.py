@@ -221,7 +221,10 @@ def main(arguments=None):
     paths = [path.resolve() for path in options.paths] or chapters()
     settings = {k: v for k, v in kernels.settings().items() if k != "native"}
     if options.settings:
-        settings = {name: settings[name] for name in options.settings.split(",")}
+        wanted = options.settings.split(",")
+        for name in set(wanted) - settings.keys():
+            print(f"{name}: not a setting of this machine, left out", flush=True)
+        settings = {name: settings[name] for name in wanted if name in settings}
     if options.what == "tests":
         return int(unit_tests(settings, options.workers))
     if options.what == "reseed":
