@@ -51,14 +51,14 @@ check: ## every gate: test, book and check-book, in this order
 cover: $(STAMP) ## draw the picture of the first page and of the README
 	$(BIN)/python book/cover.py
 
-reseed: $(STAMP) ## every assertion of the chapters under other seeds, SHIFTS=10 of them (an hour on two cores)
+reseed: $(STAMP) ## every assertion of the chapters under other seeds, SHIFTS=10 of them (half an hour on two cores)
 	$(BIN)/python tests/rerun.py reseed --shifts $(SHIFTS) --workers $(JOBS) --store --missing
 
 sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates
 	$(BIN)/python tests/rerun.py reseed --sample 3 --workers $(JOBS)
 	$(BIN)/python tests/rerun.py kernels --settings oldest --workers $(JOBS) notebooks/0[1-8]*.ipynb
 
-kernels: $(STAMP) ## tests and chapters as on other processors, and with two threads (half an hour on two cores)
+kernels: $(STAMP) ## tests and chapters as on other processors, and with two threads (20 minutes on two cores)
 	$(BIN)/python tests/rerun.py tests --workers $(JOBS)
 	$(BIN)/python tests/rerun.py kernels --workers $(JOBS) --store --missing
 
