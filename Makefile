@@ -34,7 +34,7 @@ $(STAMP): requirements.txt pyproject.toml
 book: $(STAMP) ## build the site in _build/html; any warning is an error
 	$(BIN)/python book/build.py --jobs $(JOBS)
 
-test: $(STAMP) ## lint, unit tests, doctests, the form of the notebooks, and their values
+test: $(STAMP) ## lint, types, unit tests, doctests, the form of the notebooks, and their values
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(PYTEST) -m "not rendered" --cov
@@ -68,10 +68,10 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 	$(BIN)/python tests/benchmarks/table.py _build/bench.json book/performance.md
 
 train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)
-	$(BIN)/python -m lindiff.deep.recipes mnist photographs
+	$(BIN)/python -m lindiff.book.recipes mnist photographs
 
 jacobians: $(STAMP) ## measure the Jacobians along generation anew (about 15 minutes on one core)
-	$(BIN)/python -m lindiff.deep.experiments
+	$(BIN)/python -m lindiff.book.experiments
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -88,5 +88,5 @@ dist: book ## pack the site into one zip, to read and teach without a network
 	@echo "_build/lindiff-book.zip: unpack it and open html/index.html"
 
 clean: ## remove what was built; the virtual environment stays
-	rm -rf _build .benchmarks .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache *.egg-info
+	rm -rf _build .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find book lindiff tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

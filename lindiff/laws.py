@@ -12,7 +12,7 @@ import numpy as np
 from lindiff import _check
 from lindiff.denoisers import LinearDenoiser
 from lindiff.gaussian import _spectral_product
-from lindiff.samplers import ddim, denoise, require_rule, scaled
+from lindiff.samplers import _denoise, _require_rule, _scaled, ddim
 
 
 class Law(NamedTuple):
@@ -77,12 +77,6 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
         Gains and variances, shape (T + 1, r) each. Outside the span of the model the
         sampler behaves as for an eigenvalue of zero: give the model such modes to see them.
 
-    Raises
-    ------
-    ValueError
-        If `sigmas` is not a schedule, `denoiser` has no gains, `step` is no step rule, or `start`
-        is negative or does not fit.
-
     Examples
     --------
     >>> from lindiff import Gaussian, LinearDenoiser
@@ -91,11 +85,11 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
     array([1.    , 0.875 , 0.8077])
     """
     sigmas, start = _law_arguments(denoiser, sigmas, start)
-    step = require_rule(step)
+    step = _require_rule(step)
     return _mode_law(denoiser.gains, sigmas, step, start)
 
 
-def decompose(denoiser, sigmas, *, step=ddim, start=None):
+def contributions(denoiser, sigmas, *, step=ddim, start=None):
     r"""Split the generated variance into what the initial state and each step's noise left.
 
     .. math:: v_i = \Big(\prod_{t=1}^{T} g_{i,t}\Big)^2 v_{i,T}
@@ -113,21 +107,16 @@ def decompose(denoiser, sigmas, *, step=ddim, start=None):
     Contributions
         ``initial`` (r,) and ``injected`` (T, r), the first row for the first step.
 
-    Raises
-    ------
-    ValueError
-        As :func:`law`.
-
     Examples
     --------
     >>> from lindiff import Gaussian, LinearDenoiser, ancestral
     >>> denoiser = LinearDenoiser(Gaussian(np.zeros(1), [3.0], np.eye(1)))
-    >>> parts = decompose(denoiser, [1.0, 0.5, 0.0], step=ancestral, start=[4.0])
+    >>> parts = contributions(denoiser, [1.0, 0.5, 0.0], step=ancestral, start=[4.0])
     >>> parts.initial, parts.injected.ravel().round(4)
     (array([2.25]), array([0.5192, 0.2308]))
     """
     sigmas, start = _law_arguments(denoiser, sigmas, start)
-    step = require_rule(step)
+    step = _require_rule(step)
     factors, noises = _mode_steps(denoiser.gains, sigmas, step, start.shape)
     later = np.cumprod(factors[::-1], axis=0)[::-1]  # gain from the start of a step to the end
     after = np.vstack([later[1:], np.ones_like(start)])
@@ -184,7 +173,7 @@ def _mode_law(gains, sigmas, step, start):
     return Law(gain, np.array(variance))
 
 
-def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
+def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng=None):
     """Draw trajectories from the exact law of a linear sampler, at chosen levels only.
 
     The samples have jointly the law of the states that :func:`~lindiff.samplers.sample`
@@ -203,29 +192,23 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng):
         Step rule.
     times : sequence of int
         Increasing indices into `sigmas`; negative ones count from the end.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
 
     Returns
     -------
     ndarray, shape (len(times), n, d)
 
-    Raises
-    ------
-    ValueError
-        If `denoiser` is not a LinearDenoiser, `sigmas` not a schedule or `step` no step rule,
-        `n` < 1, or `times` is empty, out of range or unordered.
-
     Examples
     --------
     >>> from lindiff import Gaussian, LinearDenoiser
     >>> denoiser = LinearDenoiser(Gaussian(np.zeros(2), [3.0], np.eye(2)[:1]))
-    >>> x = draw(denoiser, [9.0, 1.0, 0.0], 1000, rng=np.random.default_rng(0))
+    >>> x = draw(denoiser, [9.0, 1.0, 0.0], 1000, rng=0)
     >>> x.shape, bool(np.all(x[0, :, 1] == 0))
     ((1, 1000, 2), True)
     """
     sigmas = _check.sigmas(sigmas)
     n = _check.integer("n", n, 1)
-    rng, step = _check.generator(rng), require_rule(step)
+    rng, step = _check.generator(rng), _require_rule(step)
     model = _check.kind("denoiser", denoiser, LinearDenoiser).model
     stops = _indices(times, len(sigmas))
 
@@ -259,7 +242,7 @@ def _indices(times, levels):
     return stops.astype(int).tolist()
 
 
-def compose(denoiser, sigmas, dim, *, step=ddim):
+def affine_map(denoiser, sigmas, dim, *, step=ddim):
     r"""Fold a sampler with an affine denoiser into one affine map with Gaussian noise.
 
     For denoisers whose basis changes with the level nothing commutes; the rule is then run on
@@ -292,20 +275,20 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
     --------
     >>> from lindiff import Gaussian, LinearDenoiser
     >>> denoiser = LinearDenoiser(Gaussian(np.array([5.0]), [3.0], np.eye(1)))
-    >>> total = compose(denoiser, [1.0, 0.5, 0.0], 1)
+    >>> total = affine_map(denoiser, [1.0, 0.5, 0.0], 1)
     >>> total.matrix.round(4), total.offset.round(4)
     (array([[0.8077]]), array([0.9615]))
     """
     sigmas = _check.sigmas(sigmas)
-    dim, step = _check.integer("dim", dim, 1), require_rule(step)
+    dim, step = _check.integer("dim", dim, 1), _require_rule(step)
     # Matrices are held in the unit of the noise, as states are: rows of size one could vanish
     # beside the mean of data in other units.
     unit = float(sigmas[0])
     matrix, offset, covariance = unit * np.eye(dim), np.zeros(dim), np.zeros((dim, dim))
 
     def linear(rows, sigma):
-        at_zero = denoise(denoiser, np.zeros((1, dim)), sigma)
-        return denoise(denoiser, rows, sigma) - at_zero
+        at_zero = _denoise(denoiser, np.zeros((1, dim)), sigma)
+        return _denoise(denoiser, rows, sigma) - at_zero
 
     for sigma in sigmas[sigmas > 0].tolist():
         _require_affine(linear, dim, sigma)
@@ -318,10 +301,12 @@ def compose(denoiser, sigmas, dim, *, step=ddim):
         images, noise = move(matrix.T)
         matrix = images.T
         shifted = offset[None]
-        offset = step(shifted, denoise(denoiser, shifted, sigma), sigma, sigma_next, denoiser)[0][0]
+        offset = step(shifted, _denoise(denoiser, shifted, sigma), sigma, sigma_next, denoiser)[0][
+            0
+        ]
         if covariance.any():
             covariance = move(move(covariance)[0].T)[0]
-        coloured = scaled(noise, np.eye(dim), sigma, denoiser)
+        coloured = _scaled(noise, np.eye(dim), sigma, denoiser)
         covariance = covariance + coloured.T @ coloured / unit
     return AffineMap(matrix / unit, offset, covariance * unit)
 

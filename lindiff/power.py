@@ -10,33 +10,64 @@ import numpy as np
 import scipy.sparse
 
 from lindiff import _check
-from lindiff.alignment import fixed_signs
+from lindiff.subspaces import fixed_signs
 
 
-class Ritz(NamedTuple):
-    """A state of an iteration: Rayleigh quotient(s) and unit vector(s) as rows."""
+class RitzPair(NamedTuple):
+    """A state of power iteration: Rayleigh quotient and unit vector (d,)."""
 
     value: np.ndarray
     vector: np.ndarray
 
 
-class EigenPairs(NamedTuple):
+class RitzPairs(NamedTuple):
+    """A state of subspace iteration: Ritz values (k,), descending, and orthonormal rows (k, d)."""
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+
+class Eigenpairs(NamedTuple):
     """Leading eigenpairs with their certificate.
 
     Attributes
     ----------
-    values : ndarray, shape (k,)
+    eigenvalues : ndarray, shape (k,)
         Descending.
-    vectors : ndarray, shape (k, d)
-        Orthonormal rows, with the signs of :func:`~lindiff.alignment.fixed_signs`.
+    eigenvectors : ndarray, shape (k, d)
+        Orthonormal rows, with the signs of :func:`~lindiff.subspaces.fixed_signs`.
     residuals : ndarray, shape (k,)
         Norms of ``A v - value v``: an eigenvalue lies within this distance of each value.
     products : int
         Number of operator-vector products used.
     """
 
-    values: np.ndarray
-    vectors: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+    residuals: np.ndarray
+    products: int
+
+
+class SingularTriplets(NamedTuple):
+    """Leading singular values and vectors with their certificate, float64 NumPy arrays.
+
+    Attributes
+    ----------
+    singular_values : ndarray, shape (k,)
+        Descending.
+    left, right : ndarray, shape (k, d)
+        Orthonormal rows, each the size of the flattened image, with ``J right[i] = s[i] left[i]``
+        for the singular values s.
+    residuals : ndarray, shape (k,)
+        Norms of ``J.T left[i] - s[i] right[i]``: a singular value lies within this distance of each
+        ``s[i]``. In a cluster closer than that only the span of the vectors is determined.
+    products : int
+        Number of products with J or its transpose.
+    """
+
+    singular_values: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
     residuals: np.ndarray
     products: int
 
@@ -74,7 +105,7 @@ def power_iteration(a, v):
 
     Yields
     ------
-    Ritz
+    RitzPair
         Rayleigh quotient and unit vector, the start first.
 
     Raises
@@ -97,7 +128,7 @@ def power_iteration(a, v):
             raise ValueError("v is zero, at the start or because a maps it to zero; no direction")
         v = v / norm
         image = apply(v[None])[0]
-        yield Ritz(v @ image, v)
+        yield RitzPair(v @ image, v)
         v = image
 
 
@@ -115,7 +146,7 @@ def subspace_iteration(a, v):
 
     Yields
     ------
-    Ritz
+    RitzPairs
         Ritz values (k,), descending, and orthonormal rows (k, d).
 
     Raises
@@ -127,7 +158,7 @@ def subspace_iteration(a, v):
     --------
     >>> from itertools import islice
     >>> state = list(islice(subspace_iteration(np.diag([3.0, 2.0, 1.0]), np.eye(3)[:2]), 2))[-1]
-    >>> state.value
+    >>> state.values
     array([3., 2.])
     """
     v = _check.array("v", v, 2)
@@ -143,7 +174,7 @@ def subspace_iteration(a, v):
         image = apply(q.T)
         values, mix = np.linalg.eigh(_symmetric(q.T @ image.T))
         values, mix = values[::-1], mix[:, ::-1].T
-        yield Ritz(values, fixed_signs(mix @ q.T))
+        yield RitzPairs(values, fixed_signs(mix @ q.T))
         v = mix @ image
 
 
@@ -157,7 +188,7 @@ def _symmetric(h, limit=1e-4, advice="expected a symmetric one, such as (J + J.T
     return (h + h.T) / 2
 
 
-def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng):
+def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng=None):
     r"""Leading eigenpairs of a symmetric operator by block Lanczos with full reorthogonalisation.
 
     Every product is kept, so the subspace after m products is
@@ -178,12 +209,12 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng):
         Stop when all k residuals are below ``tol`` times the largest absolute Ritz value.
     max_products : int, optional
         Budget, by default enough for the whole space. The residuals tell what it reached.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
         For the starting block.
 
     Returns
     -------
-    EigenPairs
+    Eigenpairs
 
     Raises
     ------
@@ -193,8 +224,8 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng):
 
     Examples
     --------
-    >>> pairs = krylov(np.diag([3.0, 2.0, 1.0, 0.0]), 2, rng=np.random.default_rng(0))
-    >>> pairs.values.round(6), pairs.products
+    >>> pairs = krylov(np.diag([3.0, 2.0, 1.0, 0.0]), 2, rng=0)
+    >>> pairs.eigenvalues.round(6), pairs.products
     (array([3., 2.]), 4)
     """
     if dim is None:
@@ -216,7 +247,7 @@ def _eigenpairs(apply, k, dim, block, tol, budget, rng, *rounding):
         residuals = np.linalg.norm(mix @ images - values[:, None] * (mix @ basis), axis=1)
         if len(values) == k and residuals.max() <= tol * np.abs(values).max():
             break
-    return EigenPairs(values, fixed_signs(mix @ basis), residuals, len(basis))
+    return Eigenpairs(values, fixed_signs(mix @ basis), residuals, len(basis))
 
 
 def _krylov_spaces(apply, k, dim, block, budget, rng, *rounding):
@@ -255,80 +286,44 @@ def _new_directions(v, basis, rng):
     return v
 
 
-def clock(gains, eigenvalues):
-    r"""Worth of a linear map in power iterations of :math:`\Sigma`, mode i against the first.
+# J.T J and (J + J.T)/2 are symmetric but for rounding, which is up to 4e-3 in an operation that
+# bfloat16 does, 5e-4 in TF32: room for some ten of them. The residuals tell what is left.
+_ROUNDING = (
+    5e-2,
+    "it is symmetric by construction, so a backward pass inside the denoiser is wrong, or computes "
+    "in too low a precision: make it float32",
+)
 
-    .. math:: k_i = \frac{\log(g_1/g_i)}{\log(\lambda_1/\lambda_i)}, \qquad i = 2, \dots, r,
 
-    so that the map :math:`\Sigma^k` has clock k, and the clocks of successive maps add.
+def _singular_triplets(jv, vj, dim, k, *, block, tol, floor, budget, rng):
+    """Leading singular triplets by block Krylov on J.T J.
 
-    Parameters
-    ----------
-    gains : array_like, shape (..., r)
-        Positive gains of the map along the eigenvectors.
-    eigenvalues : array_like, shape (r,)
-        Positive and descending, at least two.
-
-    Returns
-    -------
-    ndarray, shape (..., r - 1)
-        Undefined (nan) where the eigenvalue equals the first.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or a gain or an eigenvalue is not positive.
-
-    Examples
-    --------
-    >>> lam = np.array([9.0, 4.0, 1.0])
-    >>> clock(lam**2, lam)
-    array([2., 2.])
+    `jv` and `vj` map rows (n, d) to rows; `floor` is the rounding of a product, relative to the
+    largest value; `budget` counts pairs of products.
     """
-    lam = _check.eigenvalues("eigenvalues", eigenvalues)
-    gains = np.asarray(gains, dtype=float)
-    if lam.size < 2 or gains.ndim == 0 or gains.shape[-1] != lam.size:
-        raise ValueError(
-            f"gains and eigenvalues have shapes {gains.shape} and {lam.shape}; "
-            "expected (..., r) and (r,) with r >= 2"
-        )
-    if lam[-1] <= 0 or not ((gains > 0) & np.isfinite(gains)).all():
-        raise ValueError(f"gains is {gains}, eigenvalues {lam}; expected positive, finite numbers")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        k = np.log(gains[..., :1] / gains[..., 1:]) / np.log(lam[0] / lam[1:])
-    return np.where(lam[1:] == lam[0], np.nan, k)
+    images_left = []
 
+    def gram(rows):
+        images_left.append(jv(rows))
+        return vj(images_left[-1])
 
-def operator_clock(a, eigenvalues, basis):
-    r"""Worth of any linear map in power iterations: its :func:`clock` in a given eigenbasis.
-
-    The gains are the Rayleigh quotients :math:`u_i^\top A u_i`. For maps that share the eigenbasis
-    nothing is lost; for others, such as an average of random projections or the Jacobian of a
-    network, this is what the map does on average to each direction, and leaves out what it mixes.
-
-    Parameters
-    ----------
-    a : array, SciPy operator or callable
-        As for :func:`krylov`; it need not be symmetric.
-    eigenvalues : array_like, shape (r,)
-        Positive and descending, at least two.
-    basis : array_like, shape (r, d)
-        Rows are the eigenvectors.
-
-    Returns
-    -------
-    ndarray, shape (r - 1,)
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or a Rayleigh quotient is not positive.
-
-    Examples
-    --------
-    >>> covariance = np.diag([9.0, 4.0, 1.0])
-    >>> operator_clock(covariance @ covariance, [9.0, 4.0, 1.0], np.eye(3))
-    array([2., 2.])
-    """
-    basis = _check.array("basis", basis, 2)
-    return clock((_on_rows(a, basis.shape[1])(basis) * basis).sum(axis=1), eigenvalues)
+    for square, mix, basis, images in _krylov_spaces(gram, k, dim, block, budget, rng, *_ROUNDING):
+        values = np.sqrt(np.maximum(square, 0))
+        gaps = np.linalg.norm(mix @ images - square[:, None] * (mix @ basis), axis=1)
+        # |J.T left - value right| is gap / value; squares do not resolve values near the floor
+        enough = values[0] * np.maximum(tol * values, floor * values[0])
+        if len(mix) == k and (gaps <= enough).all():
+            break
+    # J maps the Ritz vectors to orthogonal rows; their SVD is accurate where squares are not.
+    turn, values, left = np.linalg.svd(mix @ np.vstack(images_left), full_matrices=False)
+    mix, products = turn.T @ mix, 2 * len(basis)
+    right, pulled = mix @ basis, mix @ images
+    tiny = tol * values <= floor * values[0]
+    pulled[~tiny] /= values[~tiny, None]
+    if tiny.any():
+        pulled[tiny] = vj(left[tiny])
+        products += int(tiny.sum())
+    residuals = np.linalg.norm(pulled - values[:, None] * right, axis=1)
+    turned = fixed_signs(right)
+    signs = np.where((turned * right).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    return SingularTriplets(values, signs * left, turned, residuals, products)

@@ -40,7 +40,7 @@ def _stochastic_step(x, denoised, sigma, sigma_next, denoiser, *, eta):
     return keep * x + (1 - keep) * denoised, eta * sigma_next * (1 - ratio**2) ** 0.5
 
 
-def eta(value):
+def ddim_eta(value):
     r"""Step rule of the :math:`\eta`-family, from DDIM (0) to DDPM (1) [Song et al. 2021, eq. 16].
 
     It removes noise as :math:`D + \sqrt{\sigma_{t-1}^2-s^2}\,(x-D)/\sigma_t` and injects
@@ -64,7 +64,7 @@ def eta(value):
 
     Examples
     --------
-    >>> mean, noise = eta(1.0)(1.0, 0.0, 2.0, 1.0, denoiser=None)
+    >>> mean, noise = ddim_eta(1.0)(1.0, 0.0, 2.0, 1.0, denoiser=None)
     >>> round(mean, 4), round(noise, 4)
     (0.25, 0.866)
     """
@@ -147,33 +147,22 @@ def redenoise(x, denoised, sigma, sigma_next, denoiser):
     return denoised, 0.0
 
 
-def require_rule(step):
+def _require_rule(step):
     """Return `step`, a step rule.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be one: it is no function, or it is :func:`eta` without a value.
 
     Examples
     --------
-    >>> require_rule(heun) is heun
+    >>> _require_rule(heun) is heun
     True
     """
-    if step is eta or not callable(step):
-        given = "eta without its value" if step is eta else _check.brief(step)
-        raise ValueError(f"step is {given}; expected a step rule, such as heun or eta(0.5)")
+    if step is ddim_eta or not callable(step):
+        given = "ddim_eta without its value" if step is ddim_eta else _check.brief(step)
+        raise ValueError(f"step is {given}; expected a step rule, such as heun or ddim_eta(0.5)")
     return step
 
 
-def denoise(denoiser, x, sigma):
-    """Call a denoiser on a copy of `x`, for it may work in place, and check what it returns.
-
-    Raises
-    ------
-    ValueError
-        If the result has another array type or shape than `x`, or is not finite.
-    """
+def _denoise(denoiser, x, sigma):
+    """Call a denoiser on a copy of `x`, for it may work in place, and check what it returns."""
     out, xp = denoiser(1 * x, sigma), array_namespace(x)
     if not is_array_api_obj(out) or array_namespace(out) is not xp:
         raise ValueError(
@@ -188,20 +177,14 @@ def denoise(denoiser, x, sigma):
     return out
 
 
-def scaled(noise, white, sigma, denoiser):
-    """Give white noise the standard deviation that a step rule asks for.
-
-    Raises
-    ------
-    ValueError
-        If that differs between modes and the denoiser is not linear.
-    """
+def _scaled(noise, white, sigma, denoiser):
+    """Give white noise the standard deviation that a step rule asks for."""
     if not callable(noise):
         return noise * white
     if not hasattr(denoiser, "colour"):
         raise ValueError(
             f"denoiser is {_check.brief(denoiser)}; expected a LinearDenoiser for this step rule "
-            "(ddpm and eta(1.0) take any denoiser)"
+            "(ddpm and ddim_eta(1.0) take any denoiser)"
         )
     return denoiser.colour(white, sigma, noise)
 
@@ -224,19 +207,13 @@ def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
         Decreasing standard deviations; the last may be 0.
     step : callable, default :func:`ddim`
         Step rule.
-    rng : numpy.random.Generator, optional
-        Needed by stochastic step rules. The noise is the same for every array type.
+    rng : numpy.random.Generator, int or None
+        For stochastic step rules. The noise is the same for every array type.
 
     Yields
     ------
     State
         T + 1 of them. At level 0, ``denoised`` is the sample itself.
-
-    Raises
-    ------
-    ValueError
-        If `sigmas` is not a schedule, `step` no step rule or `rng` no generator; if the denoiser
-        returns another array type or shape, or nan; or if noise is needed and `rng` is missing.
 
     Examples
     --------
@@ -246,22 +223,17 @@ def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
     >>> [round(float(s.x[0, 0]), 4) for s in sample(denoiser, np.array([[2.0]]), [1.0, 0.5, 0.0])]
     [2.0, 1.75, 1.6154]
     """
-    sigmas, step = _check.sigmas(sigmas), require_rule(step)
-    if rng is not None:
-        _check.generator(rng)
+    sigmas, step = _check.sigmas(sigmas), _require_rule(step)
+    rng = _check.generator(rng)
     if not hasattr(y, "shape"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array")
     x, xp = y, array_namespace(y)
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
-        denoised = denoise(denoiser, x, sigma)
+        denoised = _denoise(denoiser, x, sigma)
         yield State(sigma, x, denoised)
         x, noise = step(x, denoised, sigma, sigma_next, denoiser)
         if callable(noise) or noise > 0:
-            if rng is None:
-                raise ValueError(
-                    "rng is None; expected a numpy Generator, for this step adds noise"
-                )
             fresh = xp.asarray(rng.standard_normal(tuple(x.shape)), dtype=x.dtype, device=device(x))
-            x = x + scaled(noise, fresh, sigma, denoiser)
+            x = x + _scaled(noise, fresh, sigma, denoiser)
     last = float(sigmas[-1])
-    yield State(last, x, x if last == 0 else denoise(denoiser, x, last))
+    yield State(last, x, x if last == 0 else _denoise(denoiser, x, last))

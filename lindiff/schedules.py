@@ -27,11 +27,6 @@ def karras(n_steps, sigma_min, sigma_max, rho=7.0):
     ndarray, shape (n_steps + 1,)
         Decreasing levels; the first is `sigma_max`, the last is 0.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
     >>> karras(3, 1.0, 9.0, rho=1.0)
@@ -61,11 +56,6 @@ def geometric(n_steps, sigma_min, sigma_max):
     ndarray, shape (n_steps + 1,)
         Decreasing levels; the first is `sigma_max`, the last is 0.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
     >>> geometric(3, 1.0, 100.0)
@@ -92,11 +82,6 @@ def from_betas(betas):
     ndarray, shape (T + 1,)
         Decreasing standard deviations, from noise to data; the last is 0.
 
-    Raises
-    ------
-    ValueError
-        If a beta is not strictly between 0 and 1.
-
     Examples
     --------
     >>> from_betas([0.5, 0.5]).round(4)
@@ -114,11 +99,6 @@ def from_betas(betas):
 
 def to_vp(x, sigma):
     r"""Variance-preserving coordinates :math:`x/\sqrt{1+\sigma^2}` of a state `x` at level `sigma`.
-
-    Raises
-    ------
-    ValueError
-        If `sigma` is negative or not finite.
 
     Examples
     --------

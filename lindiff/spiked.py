@@ -4,7 +4,7 @@ Samples :math:`y = x + \sigma\varepsilon` in dimension d, where x has covariance
 :math:`\sum_{i\le r}\lambda_iu_iu_i^\top`; N of them; :math:`\gamma = d/N` and
 :math:`\ell = \lambda/\sigma^2`. Covariances are taken about the known mean. The limits are those of
 :math:`d, N \to \infty` at fixed :math:`\gamma` [Baik, Ben Arous and Péché 2005; Paul 2007]; exact
-draws at any size come from :func:`lindiff.simulate.sample_alignment`.
+draws at any size come from :func:`lindiff.draws.draw_alignment`.
 """
 
 import numpy as np
@@ -45,11 +45,6 @@ def eigenvalue_limit(spike, sigma, gamma):
     -------
     ndarray
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
     >>> eigenvalue_limit([0.5, 4.0], sigma=1.0, gamma=1.0)
@@ -78,11 +73,6 @@ def alignment_limit(spike, sigma, gamma):
     ndarray
         Between 0 and 1.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
-
     Examples
     --------
     >>> alignment_limit([0.5, 4.0], sigma=1.0, gamma=1.0)
@@ -105,11 +95,6 @@ def emergence_sigma(spike, gamma):
     -------
     ndarray
         Standard deviation.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -136,11 +121,6 @@ def spike_from_eigenvalue(eigenvalue, sigma, gamma):
     Returns
     -------
     ndarray
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -170,11 +150,6 @@ def shrink(spike, sigma, gamma):
     -------
     ndarray
         Between 0 and 1; below the Wiener gain.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -206,11 +181,6 @@ def mixing(spikes, sigma, n_samples, gamma):
     -------
     ndarray, shape (r, r)
         Zero on the diagonal; infinite where two spikes are equal.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------
@@ -256,11 +226,6 @@ def general_limits(eigenvalues, sigma, n_samples):
     -------
     eigenvalue, alignment : ndarray, shape (d,)
         In a tie the alignment is 0: a repeated eigenvalue has no eigenvector of its own.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
 
     Examples
     --------

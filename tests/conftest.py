@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from lindiff import Gaussian
+from lindiff.gaussian import Gaussian
 
 # The same examples on every run and every machine: a red test can be repeated.
 settings.register_profile(

@@ -6,7 +6,6 @@ the tool that applies them; its `--fix` takes care of those that a machine can s
 
 import re
 
-MAX_LINES = 20
 MIN_ASSERTING_CELLS = 3
 MIN_ALT = 30
 MAX_CAPTION_WORDS = 8
@@ -115,14 +114,6 @@ def no_shell(notebook):
                 yield f"cell {number}: shell line {line.strip()}"
 
 
-def short_cells(notebook):
-    """A reader sees a code cell at one glance."""
-    for number, cell in code_cells(notebook):
-        lines = len(cell.source.splitlines())
-        if lines > MAX_LINES:
-            yield f"cell {number}: {lines} lines, at most {MAX_LINES}"
-
-
 def described_figures(notebook):
     """Each figure cell has a caption, a name for references, and words for a screen reader."""
     seen = set()
@@ -229,7 +220,6 @@ RULES = [
     no_timestamps,
     opens_on_colab,
     no_shell,
-    short_cells,
     described_figures,
     tagged_cells,
     enough_asserts,

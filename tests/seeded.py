@@ -7,11 +7,16 @@ import sys
 
 import numpy as np
 
-from lindiff import Gaussian, GaussianMixture, LinearDenoiser, ancestral, ddim, draw
-from lindiff.chains import sample_chain
+from lindiff.chains import draw_chain
+from lindiff.denoisers import LinearDenoiser
+from lindiff.draws import draw_overlaps
 from lindiff.finite_data import least_squares_denoiser
+from lindiff.gaussian import Gaussian
+from lindiff.laws import draw
+from lindiff.mixtures import GaussianMixture
+from lindiff.pca import noisy_pca
 from lindiff.power import krylov
-from lindiff.simulate import noisy_pca, sample_noisy_covariance, sample_overlaps
+from lindiff.samplers import ancestral, ddim
 
 SIGMAS = [2.0, 1.0, 0.5, 0.0]
 
@@ -22,15 +27,14 @@ def from_samples(x):
     for noise in ("fresh", "cumulative", "frozen"):
         bases = noisy_pca(x, SIGMAS[:-1], 2, noise=noise, rng=np.random.default_rng(1))
         out[f"{noise} eigenvalues"], out[f"{noise} basis"] = bases
-    out["covariance"] = sample_noisy_covariance(x, 0.7, np.random.default_rng(1))
     for draws in (2, np.inf):
         out[f"least squares, {draws}"] = least_squares_denoiser(
-            x, 0.7, draws, np.random.default_rng(1)
+            x, 0.7, draws, rng=np.random.default_rng(1)
         )
     law = Gaussian.fit(x)
-    out["sample"] = law.sample(3, np.random.default_rng(1))
+    out["sample"] = law.sample(3, rng=np.random.default_rng(1))
     mixture = GaussianMixture([0.3, 0.7], [law, Gaussian.fit(3 * x)])
-    out["mixture"] = mixture.sample(4, np.random.default_rng(1))
+    out["mixture"] = mixture.sample(4, rng=np.random.default_rng(1))
     for step in (ddim, ancestral):
         out[f"draw {step.__name__}"] = draw(
             LinearDenoiser(law), SIGMAS, 3, step=step, times=(1, 3), rng=np.random.default_rng(1)
@@ -44,15 +48,15 @@ def from_laws():
     """Everything that is drawn without data."""
     out = {}
     for dim, n in ((10**5, 2 * 10**5), (30, 50)):
-        out[f"overlaps, d = {dim}"] = sample_overlaps(
-            dim, n, [3.0, 1.5], 1.0, 4, np.random.default_rng(1)
+        out[f"overlaps, d = {dim}"] = draw_overlaps(
+            dim, n, [3.0, 1.5], 1.0, 4, rng=np.random.default_rng(1)
         )[1]
-        out[f"chain, d = {dim}"] = sample_chain(
-            dim, n, [3.0, 1.5], [1.0, 0.5], 4, np.random.default_rng(1)
+        out[f"chain, d = {dim}"] = draw_chain(
+            dim, n, [3.0, 1.5], [1.0, 0.5], 4, rng=np.random.default_rng(1)
         ).matrix()
     matrix = np.random.default_rng(2).standard_normal((40, 30))
     pairs = krylov(matrix.T @ matrix, 3, tol=1e-12, rng=np.random.default_rng(1))
-    out["krylov values"], out["krylov vectors"] = pairs.values, pairs.vectors
+    out["krylov values"], out["krylov vectors"] = pairs.eigenvalues, pairs.eigenvectors
     return out
 
 
@@ -60,16 +64,16 @@ def from_networks():
     """A trained network in single precision, its Jacobian, and a short training."""
     import torch
 
-    from lindiff.deep import pretrained
+    from lindiff.deep import checkpoints
     from lindiff.deep.jacobian import Jacobian
 
-    network = pretrained.load("mnist")
+    network = checkpoints.load("mnist")
     y = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 28, 28)).astype("f4"))
     with torch.no_grad():
         denoised = network(y[None], 1.0)[0]
     jacobian = Jacobian(network, y, 1.0)
-    trace = jacobian.trace(8, np.random.default_rng(1)).value
-    values = jacobian.eigh(2, tol=1e-3, rng=np.random.default_rng(1)).values
+    trace = jacobian.trace(8, rng=np.random.default_rng(1)).value
+    values = jacobian.eigh(2, tol=1e-3, rng=np.random.default_rng(1)).eigenvalues
     return {
         "float32 denoised": denoised.numpy(),
         "float32 trace": np.array(trace),

@@ -9,8 +9,7 @@ import torch
 
 import lindiff
 from lindiff.deep.adapters import from_diffusers
-from lindiff.deep.differences import finite_difference
-from lindiff.deep.jacobian import Jacobian
+from lindiff.deep.jacobian import Jacobian, finite_difference
 from lindiff.deep.networks import Rows
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -252,7 +251,9 @@ def test_the_jacobian_is_exact_through_attention(prediction):
     torch.testing.assert_close(jacobian.jv(v), approximate, rtol=0, atol=1e-7)
     found = jacobian.svd(2, rng=np.random.default_rng(0))
     # residuals of 1e-3 leave an error of about their square
-    np.testing.assert_allclose(found.values, np.linalg.svd(dense, compute_uv=False)[:2], rtol=1e-4)
+    np.testing.assert_allclose(
+        found.singular_values, np.linalg.svd(dense, compute_uv=False)[:2], rtol=1e-4
+    )
 
 
 def test_rows_of_numpy_go_through_in_the_precision_of_the_network():

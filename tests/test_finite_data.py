@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from lindiff import Gaussian, kl_divergence, wiener
+from lindiff.denoisers import wiener
 from lindiff.finite_data import (
     denoiser_risk,
     effective_noise,
@@ -13,6 +13,7 @@ from lindiff.finite_data import (
     least_squares_denoiser,
     single_draw_risk,
 )
+from lindiff.gaussian import Gaussian, kl_divergence
 
 D, N, SIGMA = 120, 180, np.sqrt(0.3)
 LAM = 1 / np.arange(1.0, D + 1)
@@ -38,7 +39,9 @@ def test_effective_noise_at_the_ends():
 
 
 def test_the_mean_of_the_fitted_denoiser_is_wiener_at_the_effective_noise(rng):
-    runs = [least_squares_denoiser(LAW.sample(N, rng), SIGMA, np.inf, rng) for _ in range(60)]
+    runs = [
+        least_squares_denoiser(LAW.sample(N, rng=rng), SIGMA, np.inf, rng=rng) for _ in range(60)
+    ]
     gains = np.array([np.diag(a) for a in runs])
     predicted = LAM / (LAM + effective_noise(LAM, SIGMA, N))
     error = gains.std(axis=0) / np.sqrt(60)
@@ -51,7 +54,9 @@ def test_the_mean_of_the_fitted_denoiser_is_wiener_at_the_effective_noise(rng):
 )
 def test_the_risk_falls_with_the_noise_draws_per_sample(draws, published, rng):
     risks = [
-        denoiser_risk(LAW, least_squares_denoiser(LAW.sample(N, rng), SIGMA, draws, rng), SIGMA)
+        denoiser_risk(
+            LAW, least_squares_denoiser(LAW.sample(N, rng=rng), SIGMA, draws, rng=rng), SIGMA
+        )
         for _ in range(40)
     ]
     error = np.std(risks) / np.sqrt(40)
@@ -79,7 +84,7 @@ def test_least_squares_has_the_law_of_a_regression_on_noisy_copies(n, draws, rng
     copies = np.tile(x, (draws, 1))
     drawn, direct = [], []
     for _ in range(runs):
-        drawn.append(least_squares_denoiser(x, sigma, draws, rng))
+        drawn.append(least_squares_denoiser(x, sigma, draws, rng=rng))
         noisy = copies + sigma * rng.standard_normal(copies.shape)
         direct.append(np.linalg.lstsq(noisy, copies, rcond=None)[0].T)
     for entry in ((0, 0), (0, 1), (2, 2), (1, 3)):
@@ -91,14 +96,14 @@ def test_infinitely_many_draws_give_ridge_regression(rng):
     x = rng.standard_normal((30, 5))
     clean = x.T @ x / 30
     expected = clean @ np.linalg.inv(clean + 0.49 * np.eye(5))
-    found = least_squares_denoiser(x, 0.7, np.inf, rng)
+    found = least_squares_denoiser(x, 0.7, np.inf, rng=rng)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_the_risk_of_a_matrix_is_what_it_costs_on_samples(rng):
     law = Gaussian(np.zeros(3), [2.0, 1.0], np.eye(3)[:2])
     a = rng.standard_normal((3, 3)) / 3
-    x = law.sample(100_000, rng)
+    x = law.sample(100_000, rng=rng)
     error = (((x + 0.5 * rng.standard_normal(x.shape)) @ a.T - x) ** 2).sum(axis=1)
     assert abs(error.mean() - denoiser_risk(law, a, 0.5)) < 4 * error.std() / np.sqrt(len(error))
     w = np.diag([2 / 2.25, 1 / 1.25, 0])
@@ -110,7 +115,7 @@ def test_divergences_of_a_gaussian_fit(rng):
     law = Gaussian(np.zeros(d), np.arange(d, 0, -1.0), np.eye(d))
     pairs = []
     for _ in range(runs):
-        x = law.sample(n, rng)
+        x = law.sample(n, rng=rng)
         values, vectors = np.linalg.eigh(x.T @ x / n)
         fit = Gaussian(np.zeros(d), values[::-1], vectors[:, ::-1].T)
         pairs.append([kl_divergence(law, fit), kl_divergence(fit, law)])
@@ -132,9 +137,9 @@ def test_divergences_tend_to_a_quarter_of_d_squared_over_n():
         (lambda r: effective_noise([1.0, 2.0], 1.0, 5), "descending"),
         (lambda r: infinite_draw_risk([1.0], 0.0, 5), "sigma is 0.0"),
         (lambda r: single_draw_risk([1.0, 1.0], 1.0, 1), "n_samples is 1"),
-        (lambda r: least_squares_denoiser(np.ones((3, 7)), 1.0, 2, r), "3 x 2 noisy samples"),
-        (lambda r: least_squares_denoiser(np.ones((3, 2)), 1.0, 1.5, r), "draws is 1.5"),
-        (lambda r: least_squares_denoiser(np.ones((3, 2)), 0.0, 1, r), "sigma is 0.0"),
+        (lambda r: least_squares_denoiser(np.ones((3, 7)), 1.0, 2, rng=r), "3 x 2 noisy samples"),
+        (lambda r: least_squares_denoiser(np.ones((3, 2)), 1.0, 1.5, rng=r), "draws is 1.5"),
+        (lambda r: least_squares_denoiser(np.ones((3, 2)), 0.0, 1, rng=r), "sigma is 0.0"),
         (lambda r: denoiser_risk(LAW, np.eye(3), 1.0), "matrix has shape"),
         (lambda r: denoiser_risk(np.eye(3), np.eye(3), 1.0), "model is .*; expected a Gaussian"),
         (lambda r: denoiser_risk(LAW, np.eye(LAW.dim), -1.0), "sigma is -1.0"),

@@ -8,23 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff import (
-    EmpiricalBayes,
-    Gaussian,
-    GaussianMixture,
-    LinearDenoiser,
-    ddim,
-    heun,
-    law,
-    sample,
-    wasserstein2,
-)
-from lindiff.chains import overlap_limit, sample_chain
-from lindiff.denoisers import project
+from lindiff.chains import draw_chain, overlap_limit
+from lindiff.denoisers import LinearDenoiser, project
 from lindiff.finite_data import effective_noise, infinite_draw_risk
 from lindiff.frequency import stationary
-from lindiff.laws import compose
-from lindiff.simulate import noisy_pca
+from lindiff.gaussian import Gaussian, wasserstein2
+from lindiff.laws import affine_map, law
+from lindiff.mixtures import EmpiricalBayes, GaussianMixture
+from lindiff.pca import noisy_pca
+from lindiff.samplers import ddim, heun, sample
 from lindiff.spiked import general_limits, mixing, spike_from_eigenvalue
 
 SCALES = [1e-13, 1e-8, 1.0, 1e8, 1e13]
@@ -137,15 +129,15 @@ def test_units_do_not_matter(scale, rng):
         found = make(scale * x)(y, scale * 0.5) / scale
         np.testing.assert_allclose(found, make(x)(x[:2], 0.5), rtol=1e-9)
     denoiser = LinearDenoiser.fit(scale * x)
-    folded = compose(denoiser, scale * np.array([2.0, 1.0, 0.0]), 3)
-    plain = compose(LinearDenoiser.fit(x), [2.0, 1.0, 0.0], 3)
+    folded = affine_map(denoiser, scale * np.array([2.0, 1.0, 0.0]), 3)
+    plain = affine_map(LinearDenoiser.fit(x), [2.0, 1.0, 0.0], 3)
     np.testing.assert_allclose(folded.matrix, plain.matrix, atol=1e-9)
 
 
 def test_a_denoiser_that_is_not_affine_is_refused_in_any_unit():
     for scale in SCALES:
         with pytest.raises(ValueError, match="not affine"):
-            compose(lambda y, sigma, s=scale: s * np.tanh(y), [2.0, 1.0], 3)
+            affine_map(lambda y, sigma, s=scale: s * np.tanh(y), [2.0, 1.0], 3)
 
 
 # --- edges and ties -----------------------------------------------------------------------------
@@ -237,6 +229,6 @@ def test_whole_numbers_of_every_type_mean_the_same():
     )
     assert mixing([4.0, 2.0], np.int8(100), 100, 0.5)[1, 0] == pytest.approx(99.98, rel=1e-3)
     assert stationary(8.0, 2.0).dim == 64
-    chain = sample_chain(10.0, 20.0, [4.0, 2.0], [1.0, 0.5], size=2.0, rng=np.random.default_rng(0))
+    chain = draw_chain(10.0, 20.0, [4.0, 2.0], [1.0, 0.5], size=2.0, rng=np.random.default_rng(0))
     assert chain.matrix().shape == (2, 2, 2)
     assert overlap_limit(4.0, np.int8(1), 1, gamma=1, covariance=0) == pytest.approx(0.75)

@@ -11,28 +11,13 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from lindiff import (
-    EmpiricalBayes,
-    Gaussian,
-    LinearDenoiser,
-    ancestral,
-    clock,
-    compose,
-    ddim,
-    ddpm,
-    decompose,
-    draw,
-    eta,
-    geometric,
-    hard_threshold,
-    heun,
-    karras,
-    law,
-    project,
-    redenoise,
-    sample,
-    wiener,
-)
+from lindiff.clocks import clock
+from lindiff.denoisers import LinearDenoiser, hard_threshold, project, wiener
+from lindiff.gaussian import Gaussian
+from lindiff.laws import affine_map, contributions, draw, law
+from lindiff.mixtures import EmpiricalBayes
+from lindiff.samplers import ancestral, ddim, ddim_eta, ddpm, heun, redenoise, sample
+from lindiff.schedules import geometric, karras
 
 # ---------------------------------------------------------------- textbook transitions
 # Each gives the matrix M and the noise s of  x_next = M x + s eps  about the mean, from the dense
@@ -90,10 +75,10 @@ RULES = {
     "heun": (heun, trapezoidal),
     "ddpm": (ddpm, bayes),
     "redenoise": (redenoise, denoise_only),
-    "eta 0": (eta(0.0), song(0.0)),
-    "eta 0.5": (eta(0.5), song(0.5)),
-    "eta 1": (eta(1.0), song(1.0)),
-    "eta 1.2": (eta(1.2), song(1.2)),
+    "eta 0": (ddim_eta(0.0), song(0.0)),
+    "eta 0.5": (ddim_eta(0.5), song(0.5)),
+    "eta 1": (ddim_eta(1.0), song(1.0)),
+    "eta 1.2": (ddim_eta(1.2), song(1.2)),
 }
 STOCHASTIC = ["ddpm", "eta 0.5", "eta 1.2"]
 SCHEDULES = {
@@ -265,8 +250,8 @@ def test_the_eta_family_tends_to_its_stochastic_equation(value):
     np.testing.assert_allclose((LAM + high**2) * shrunk**power + injected, LAM, rtol=1e-10)
     for n in (500, 1000):
         sigmas = geometric(n, 1e-5, high)
-        exact = law(centred(LAM), sigmas, step=eta(value), start=LAM + high**2)
-        noise = law(centred(LAM), sigmas, step=eta(value), start=0.0).variance[-1]
+        exact = law(centred(LAM), sigmas, step=ddim_eta(value), start=LAM + high**2)
+        noise = law(centred(LAM), sigmas, step=ddim_eta(value), start=0.0).variance[-1]
         errors.append(
             [
                 np.abs(exact.gain[-1] / shrunk ** (power / 2) - 1).max(),
@@ -408,7 +393,7 @@ AFFINE = {"changing bases": changing_bases(3), "not symmetric": oblique}
 @pytest.mark.parametrize("name", RULES)
 def test_a_composed_map_is_the_sampler_step_by_step(rng, name, kind):
     denoiser, step = AFFINE[kind], RULES[name][0]
-    total = compose(denoiser, FINE, 3, step=step)
+    total = affine_map(denoiser, FINE, 3, step=step)
     y = 3 * rng.standard_normal((4, 3))
 
     def end(start, impulse):
@@ -428,7 +413,7 @@ def test_a_composed_map_is_the_sampler_step_by_step(rng, name, kind):
 def test_with_one_basis_the_composed_map_is_the_law(random_law, name):
     model, step = random_law(SPECTRA["generic"]), RULES[name][0]
     denoiser, basis = LinearDenoiser(model), model.basis
-    total = compose(denoiser, FINE, 4, step=step)
+    total = affine_map(denoiser, FINE, 4, step=step)
     exact = law(denoiser, FINE, step=step, start=0.0)
     np.testing.assert_allclose(total.matrix, basis.T * exact.gain[-1] @ basis, atol=1e-12)
     np.testing.assert_allclose(total.covariance, basis.T * exact.variance[-1] @ basis, atol=1e-12)
@@ -453,7 +438,7 @@ BAD_SCHEDULES = {
 USERS = {
     "law": lambda sigmas: law(PLANE, sigmas),
     "draw": lambda sigmas: draw(PLANE, sigmas, 3, rng=RNG),
-    "compose": lambda sigmas: compose(PLANE, sigmas, 2),
+    "compose": lambda sigmas: affine_map(PLANE, sigmas, 2),
     "sample": lambda sigmas: next(sample(PLANE, np.ones((1, 2)), sigmas)),
 }
 
@@ -475,7 +460,7 @@ WRONG = {
     "start below zero": (lambda: law(PLANE, DOWN, start=-1.0), "start is -1.0; expected variances"),
     "start of nan": (lambda: law(PLANE, DOWN, start=np.nan), "start is nan; expected variances"),
     "law, eta too large": (
-        lambda: law(PLANE, DOWN, step=eta(3.0)),
+        lambda: law(PLANE, DOWN, step=ddim_eta(3.0)),
         "eta is 3.0 for the step from 2.0 to 1.0; expected at most 1.155 there",
     ),
     "no draws": (lambda: draw(PLANE, DOWN, 0, rng=RNG), "n is 0; expected an integer of at least"),
@@ -491,24 +476,27 @@ WRONG = {
     "times unordered": (lambda: draw(PLANE, DOWN, 2, times=(2, 0), rng=RNG), "times is (2, 0)"),
     "times repeated": (lambda: draw(PLANE, DOWN, 2, times=(-1, 2), rng=RNG), "times is (-1, 2)"),
     "dimension zero": (
-        lambda: compose(PLANE, DOWN, 0),
+        lambda: affine_map(PLANE, DOWN, 0),
         "dim is 0; expected an integer of at least 1",
     ),
-    "another dimension": (lambda: compose(PLANE, DOWN, 3), "y has shape (1, 3); expected (n, 2)"),
+    "another dimension": (
+        lambda: affine_map(PLANE, DOWN, 3),
+        "y has shape (1, 3); expected (n, 2)",
+    ),
     "denoiser of a wrong shape": (
-        lambda: compose(lambda y, sigma: y[:, :1], DOWN, 2),
+        lambda: affine_map(lambda y, sigma: y[:, :1], DOWN, 2),
         "result of the denoiser has shape (1, 1); expected (1, 2)",
     ),
     "denoiser without a shape": (
-        lambda: compose(lambda y, sigma: 1.0, DOWN, 2),
+        lambda: affine_map(lambda y, sigma: 1.0, DOWN, 2),
         "result of the denoiser is of type float; expected ndarray",
     ),
     "denoiser that is not affine": (
-        lambda: compose(lambda y, sigma: np.tanh(y), DOWN, 2),
+        lambda: affine_map(lambda y, sigma: np.tanh(y), DOWN, 2),
         "the denoiser is not affine at sigma 2.0",
     ),
     "not affine at a later level": (
-        lambda: compose(lambda y, sigma: y**2 if sigma == 1 else 0.5 * y, DOWN, 2),
+        lambda: affine_map(lambda y, sigma: y**2 if sigma == 1 else 0.5 * y, DOWN, 2),
         "the denoiser is not affine at sigma 1.0",
     ),
 }
@@ -522,7 +510,7 @@ def test_wrong_input_is_named_with_what_was_expected(case):
 
 
 UNCHECKED = {
-    "no generator": (lambda: draw(PLANE, DOWN, 2, rng=None), "rng is None; expected"),
+    "a seed below zero": (lambda: draw(PLANE, DOWN, 2, rng=-1), "rng is -1; expected"),
     "a time without a sequence": (
         lambda: draw(PLANE, DOWN, 2, times=2, rng=RNG),
         "times has shape .*; expected 1 dimension",
@@ -533,14 +521,17 @@ UNCHECKED = {
     ),
     "law without a step rule": (lambda: law(PLANE, DOWN, step="heun"), "step is 'heun'; expected"),
     "decompose without a value of eta": (
-        lambda: decompose(PLANE, DOWN, step=eta),
-        "step is eta without its value",
+        lambda: contributions(PLANE, DOWN, step=ddim_eta),
+        "step is ddim_eta without its value",
     ),
     "draw without a step rule": (
         lambda: draw(PLANE, DOWN, 2, step="heun", rng=RNG),
         "step is 'heun'; expected",
     ),
-    "compose without a step rule": (lambda: compose(PLANE, DOWN, 2, step=3), "step is 3; expected"),
+    "compose without a step rule": (
+        lambda: affine_map(PLANE, DOWN, 2, step=3),
+        "step is 3; expected",
+    ),
     "start is a large array": (
         lambda: law(PLANE, DOWN, start=np.ones(10**6)),
         r"^start is of type ndarray and shape \(1000000,\); expected variances",
@@ -549,11 +540,13 @@ UNCHECKED = {
     "start is text": (lambda: law(PLANE, DOWN, start="white"), "start is 'white'; expected"),
     "a denoiser without gains": (lambda: law(lambda y, sigma: y, DOWN), r"without gains\(sigma\)"),
     "a denoiser that returns nan": (
-        lambda: compose(lambda y, sigma: np.nan * y, DOWN, 2),
+        lambda: affine_map(lambda y, sigma: np.nan * y, DOWN, 2),
         "denoiser",
     ),
     "not affine at the level that only Heun's corrector sees": (
-        lambda: compose(lambda y, sigma: y**2 if sigma == 1 else y / 2, [2.0, 1.0], 2, step=heun),
+        lambda: affine_map(
+            lambda y, sigma: y**2 if sigma == 1 else y / 2, [2.0, 1.0], 2, step=heun
+        ),
         "not affine at sigma 1.0",
     ),
 }
@@ -569,11 +562,11 @@ def test_unchecked_input_is_named_too(case):
 # ---------------------------------------------------------------- where the variance comes from
 
 
-@pytest.mark.parametrize("step", [ddim, ddpm, heun, redenoise, eta(0.5), ancestral])
+@pytest.mark.parametrize("step", [ddim, ddpm, heun, redenoise, ddim_eta(0.5), ancestral])
 def test_contributions_sum_to_the_variance_of_the_law(step, random_law):
     denoiser = LinearDenoiser(random_law([9.0, 2.0, 0.5, 0.0]))
     sigmas = karras(12, 0.1, 8.0)
-    parts = decompose(denoiser, sigmas, step=step)
+    parts = contributions(denoiser, sigmas, step=step)
     whole = law(denoiser, sigmas, step=step)
     np.testing.assert_allclose(
         parts.initial + parts.injected.sum(axis=0), whole.variance[-1], rtol=1e-12, atol=1e-15
@@ -588,7 +581,7 @@ def test_exact_ancestral_sampling_is_exact_on_any_schedule(rng):
     denoiser = LinearDenoiser(Gaussian(np.zeros(4), lam, np.eye(4)))
     for steps in (1, 2, 7):
         sigmas = np.append(np.sort(rng.uniform(0.1, 9.0, steps))[::-1], 0.0)
-        parts = decompose(denoiser, sigmas, step=ancestral, start=lam + sigmas[0] ** 2)
+        parts = contributions(denoiser, sigmas, step=ancestral, start=lam + sigmas[0] ** 2)
         # Sigma = Sigma^2 / Sigma_T + sum of increments times Sigma^2 / (Sigma_t Sigma_(t-1))
         np.testing.assert_allclose(parts.initial, lam**2 / (lam + sigmas[0] ** 2), rtol=1e-12)
         s, s_next = sigmas[:-1, None], sigmas[1:, None]
@@ -608,7 +601,7 @@ def test_ancestral_samples_and_composed_maps_have_the_law(random_law, rng):
     for x in (last.x, drawn):
         inside = (x - model.mean) @ model.basis.T
         np.testing.assert_allclose(inside.var(axis=0), exact.variance[-1], rtol=0.04)  # 5 errors
-    total = compose(denoiser, sigmas, 3, step=ancestral)
+    total = affine_map(denoiser, sigmas, 3, step=ancestral)
     covariance = total.covariance + sigmas[0] ** 2 * total.matrix @ total.matrix.T
     inside = model.basis @ covariance @ model.basis.T
     np.testing.assert_allclose(inside, np.diag(exact.variance[-1]), atol=1e-12)
@@ -635,7 +628,7 @@ def test_the_stochastic_family_splits_the_covariance_as_its_identity_says(value)
     gaps = []
     for steps in (1000, 2000):
         sigmas = np.append(np.geomspace(np.sqrt(v), 1e-3, steps), 0.0)
-        parts = decompose(denoiser, sigmas, step=eta(value), start=lam + v)
+        parts = contributions(denoiser, sigmas, step=ddim_eta(value), start=lam + v)
         np.testing.assert_allclose(parts.initial, initial, rtol=0.02)
         gaps.append(np.abs(parts.initial - initial).max())
         np.testing.assert_allclose(parts.injected.sum(axis=0), injected, atol=0.02 * lam[0])
@@ -656,7 +649,7 @@ def test_numbers_of_the_chapter_on_the_clock():
     np.testing.assert_allclose(
         law(denoiser, in_variance, step=ddim).variance[-1], [12.9, 7.5, 4.0, 0.66], atol=0.05
     )
-    exact = decompose(denoiser, uniform, step=ancestral, start=np.full(4, v))
+    exact = contributions(denoiser, uniform, step=ancestral, start=np.full(4, v))
     np.testing.assert_allclose(
         exact.initial + exact.injected.sum(axis=0), lam - lam * (lam / (lam + v)) ** 2, rtol=1e-12
     )

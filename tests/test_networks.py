@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
-from lindiff import karras, sample
 from lindiff.deep.networks import Config, Rows, UNet, precondition
+from lindiff.samplers import sample
+from lindiff.schedules import karras
 
 SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1, mean=0.3, sigma_data=0.5)
 

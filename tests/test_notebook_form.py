@@ -107,7 +107,6 @@ BROKEN = [
     (rules.no_shell, edit(2, source="if True:\n    %pip install x")),
     (rules.no_shell, edit(2, source="%%bash\nls")),
     (rules.no_shell, edit(2, source="get_ipython().system('ls')")),
-    (rules.short_cells, edit(2, source="\n".join(["x = 1"] * 21))),
     (rules.described_figures, lambda n: add(n, code("plt.show()"))),
     (rules.described_figures, figure(alt="A curve.")),
     (rules.described_figures, figure(alt="the-curve-of-the-gain-against-noise.png")),

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from lindiff import plots
+from lindiff.book import plots
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def _clean_figures():
 
 
 def test_without_matplotlib_the_command_that_installs_it_is_given():
-    code = "import sys; sys.modules['matplotlib'] = None; import lindiff.plots"
+    code = "import sys; sys.modules['matplotlib'] = None; import lindiff.book.plots"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "this needs the package matplotlib: pip install 'lindiff[book]'" in done.stderr
 

@@ -17,5 +17,5 @@ def test_the_programs_run_and_give_what_the_text_says(capsys):
     made = np.array(capsys.readouterr().out.strip("[]\n").split(), dtype=float)
     data = names["denoiser_of_digits"].model.eigenvalues[:5]
     np.testing.assert_allclose(made, data, rtol=0.06)  # twenty steps: exact up to some percent
-    assert names["pairs"].vectors.shape == (5, 28 * 28)
-    assert np.all(np.diff(names["pairs"].values) < 0)
+    assert names["pairs"].eigenvectors.shape == (5, 28 * 28)
+    assert np.all(np.diff(names["pairs"].eigenvalues) < 0)

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff import Gaussian, LinearDenoiser, data, heun, karras, sample
-from lindiff.deep import pretrained, recipes
+from lindiff import data
+from lindiff.book import recipes
+from lindiff.deep import checkpoints
 from lindiff.deep.networks import Config, Rows, precondition
+from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
+from lindiff.samplers import heun, sample
+from lindiff.schedules import karras
 
 # Largest error that the book relies on, as a fraction of the Wiener denoiser's.
 MNIST = {0.05: 0.35, 0.1: 0.35, 0.2: 0.35, 0.4: 0.45, 0.8: 0.60, 1.6: 0.88}
@@ -32,7 +37,7 @@ def test_the_error_on_held_out_images_is_below_wieners_by_as_much_as_promised(ma
     recipe = made[name]
     # 250 images: standard errors of about 1 % of Wiener's error, the margins are wider
     results = recipes.relative_errors(
-        pretrained.load(name), recipe.x, recipe.held_out[:250], list(bounds), seed=12
+        checkpoints.load(name), recipe.x, recipe.held_out[:250], list(bounds), seed=12
     )
     for (sigma, fraction, _), bound in zip(results, bounds.values(), strict=True):
         assert fraction <= bound, (sigma, fraction)
@@ -42,7 +47,7 @@ def test_the_error_on_held_out_images_is_below_wieners_by_as_much_as_promised(ma
 def test_a_checkpoint_is_that_of_its_recipe(made, name):
     recipe, (network, known) = (
         made[name],
-        pretrained.read(pretrained.FOLDER / f"{name}.safetensors"),
+        checkpoints.read_checkpoint(checkpoints.FOLDER / f"{name}.safetensors"),
     )
     assert network.config == recipe.config
     assert known["data"] == recipe.description
@@ -64,9 +69,9 @@ def test_no_held_out_digit_is_among_those_of_training(made):
 
 def test_the_stated_errors_are_those_measured(made):
     recipe = made["mnist"]
-    stated = pretrained.metadata("mnist")["metrics"]["fraction_of_wiener"][:1]
+    stated = checkpoints.read_checkpoint("mnist").metadata["metrics"]["fraction_of_wiener"][:1]
     (again,) = recipes.relative_errors(
-        pretrained.load("mnist"), recipe.x, recipe.held_out, recipes.SIGMAS[:1]
+        checkpoints.load("mnist"), recipe.x, recipe.held_out, recipes.SIGMAS[:1]
     )
     # other machines sum float32 in another order
     np.testing.assert_allclose(stated[0], again, atol=2e-3)
@@ -154,7 +159,7 @@ def test_the_command_says_how_long_it_takes_and_writes_the_checkpoints(tiny, tmp
         "one.safetensors",
         "two.safetensors",
     ]
-    network, known = pretrained.read(tmp_path / "two.safetensors")
+    network, known = checkpoints.read_checkpoint(tmp_path / "two.safetensors")
     assert network.config.blocks == 2
     assert known["data"] == "noise"
     assert len(known["metrics"]["fraction_of_wiener"]) == len(recipes.SIGMAS)
@@ -180,14 +185,14 @@ def test_a_command_interrupted_in_the_second_training_does_not_repeat_the_first(
     steps, command = counting(monkeypatch, stop=5), ["one", "two", "--folder", str(tmp_path)]
     with pytest.raises(KeyboardInterrupt):
         recipes.main(command)
-    first = pretrained.read(tmp_path / "one.safetensors")
+    first = checkpoints.read_checkpoint(tmp_path / "one.safetensors")
     assert "one: 3 steps" in capsys.readouterr().out
     recipes.main(command)
     assert steps == [0, 1, 2, 0, 1, 0, 1, 2]
     printed = capsys.readouterr().out
     assert printed.startswith("one: trained before the interruption; to train it anew, delete ")
     assert "two: 3 steps" in printed
-    again = pretrained.read(tmp_path / "one.safetensors")
+    again = checkpoints.read_checkpoint(tmp_path / "one.safetensors")
     assert torch.equal(first.network.head.weight, again.network.head.weight)
     assert first.metadata == again.metadata
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
@@ -227,9 +232,9 @@ def test_the_module_is_the_command(monkeypatch, capsys):
 def test_the_network_of_digits_makes_digits_by_the_sampler_of_the_book(made):
     x = made["mnist"].x.reshape(-1, 784).astype(float)
     start = 20 * np.random.default_rng(0).standard_normal((32, 784))
-    denoiser = Rows(pretrained.load("mnist"), (1, 28, 28))
+    denoiser = Rows(checkpoints.load("mnist"), (1, 28, 28))
     *_, last = sample(denoiser, start, karras(12, 0.02, 20.0), step=heun)
-    linear = Gaussian.fit(x).sample(32, np.random.default_rng(1))
+    linear = Gaussian.fit(x).sample(32, rng=np.random.default_rng(1))
 
     def nearest(y):
         return np.sqrt([((x - one) ** 2).sum(axis=1).min() for one in y])
@@ -241,9 +246,9 @@ def test_the_network_of_digits_makes_digits_by_the_sampler_of_the_book(made):
 
 def test_photographs_are_tested_on_patches_of_other_photographs():
     held_out = recipes.photographs().held_out.reshape(1000, -1)
-    fresh = data.patches(32, 1000, np.random.default_rng(1), split="test")
+    fresh = data.patches(32, 1000, rng=np.random.default_rng(1), split="test")
     np.testing.assert_array_equal(held_out, fresh.astype(np.float32))
-    training = data.patches(32, 1000, np.random.default_rng(1))
+    training = data.patches(32, 1000, rng=np.random.default_rng(1))
     assert np.abs(fresh - training).max() > 0.1
 
 

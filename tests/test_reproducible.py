@@ -15,12 +15,17 @@ import pytest
 import seeded
 import torch
 
-from lindiff import Gaussian, GaussianMixture, LinearDenoiser, ancestral, draw, eta, sample
-from lindiff.alignment import fixed_signs
-from lindiff.chains import sample_chain
+from lindiff import draws
+from lindiff.chains import draw_chain
 from lindiff.deep.jacobian import Jacobian
+from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
+from lindiff.laws import draw
+from lindiff.mixtures import GaussianMixture
+from lindiff.pca import noisy_pca
 from lindiff.power import krylov
-from lindiff.simulate import noisy_pca
+from lindiff.samplers import ancestral, ddim_eta, sample
+from lindiff.subspaces import fixed_signs
 
 # N above, at and below d + 1; then columns that repeat, an empty one, and equal eigenvalues
 SHAPES = {"many": (60, 8), "just enough": (9, 8), "few": (6, 8), "equal": (8, 8)}
@@ -117,10 +122,12 @@ def law_and_its_twin(random_law):
 @pytest.mark.parametrize(
     "results",
     [
-        lambda law, rng: law.sample(7, rng),
-        lambda law, rng: GaussianMixture([0.5, 0.5], [law, law]).sample(7, rng),
+        lambda law, rng: law.sample(7, rng=rng),
+        lambda law, rng: GaussianMixture([0.5, 0.5], [law, law]).sample(7, rng=rng),
         lambda law, rng: draw(LinearDenoiser(law), [9.0, 3.0, 0.5], 7, times=(1, 2), rng=rng),
-        lambda law, rng: draw(LinearDenoiser(law), [9.0, 1.0, 0.0], 50, step=eta(1.0), rng=rng),
+        lambda law, rng: draw(
+            LinearDenoiser(law), [9.0, 1.0, 0.0], 50, step=ddim_eta(1.0), rng=rng
+        ),
         lambda law, rng: draw(LinearDenoiser(law), [9.0, 1.0], 50, step=ancestral, rng=rng),
         lambda law, rng: (
             list(
@@ -132,7 +139,11 @@ def law_and_its_twin(random_law):
         lambda law, rng: (
             list(
                 sample(
-                    LinearDenoiser(law), np.ones((3, 6)), [2.0, 1.0, 0.5], step=eta(0.5), rng=rng
+                    LinearDenoiser(law),
+                    np.ones((3, 6)),
+                    [2.0, 1.0, 0.5],
+                    step=ddim_eta(0.5),
+                    rng=rng,
                 )
             )[-1].x
         ),
@@ -149,7 +160,7 @@ def test_draws_do_not_depend_on_the_basis_that_describes_a_covariance(results, l
 def test_eigenvalues_that_cross_do_not_change_a_draw():
     axes = np.eye(2)
     low, high = (
-        Gaussian(np.zeros(2), [1 + 1e-12, 1.0], rows).sample(5, np.random.default_rng(0))
+        Gaussian(np.zeros(2), [1 + 1e-12, 1.0], rows).sample(5, rng=np.random.default_rng(0))
         for rows in (axes, axes[::-1])
     )
     np.testing.assert_allclose(low, high, atol=1e-11)
@@ -167,26 +178,25 @@ def test_decompositions_return_fixed_signs():
     pairs = krylov(matrix + matrix.T, 5, rng=np.random.default_rng(1))
     jacobian = Jacobian(lambda y, sigma: y @ torch.tensor(matrix), torch.zeros(30).double(), 1.0)
     triplets = jacobian.svd(5, tol=1e-8, rng=np.random.default_rng(1))
-    for vectors in (pairs.vectors, triplets.right):
+    for vectors in (pairs.eigenvectors, triplets.right):
         np.testing.assert_array_equal(vectors, fixed_signs(vectors))
-    images = triplets.values[:, None] * triplets.left
+    images = triplets.singular_values[:, None] * triplets.left
     np.testing.assert_allclose(triplets.right @ matrix, images, atol=1e-6)
 
 
 def test_a_chain_does_not_change_when_eigenvectors_change_their_signs(monkeypatch):
     """Directions that come from a library with either sign are turned before they are used."""
-    from lindiff import simulate
 
     arguments = (40, 60, [4.0, 2.0], [1.0, 0.5], 3)
-    expected = sample_chain(*arguments, np.random.default_rng(0)).matrix()
-    plain = simulate._top_of_gram
+    expected = draw_chain(*arguments, rng=np.random.default_rng(0)).matrix()
+    plain = draws._top_of_gram
 
     def flipped(*given):
         values, vectors = plain(*given)
         return values, vectors * [[-1.0, 1.0]]
 
-    monkeypatch.setattr(simulate, "_top_of_gram", flipped)
-    found = sample_chain(*arguments, np.random.default_rng(0)).matrix()
+    monkeypatch.setattr(draws, "_top_of_gram", flipped)
+    found = draw_chain(*arguments, rng=np.random.default_rng(0)).matrix()
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 

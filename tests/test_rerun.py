@@ -15,7 +15,7 @@ SOURCES = {
     "kept = np.random.default_rng(3).standard_normal()": ["stored-run"],
     "assert value == 2.0409, f'{value:.4f}'\nassert 1 < 2\nlater = 1": [],
     "assert abs(kept - 2.0409) < 1e-4 and later": [],
-    "from lindiff.simulate import sweep\ndrawn = sweep(lambda c, r: r.normal(), [0], seed=1)": [],
+    "from lindiff.sweeps import sweep\ndrawn = sweep(lambda c, r: r.normal(), [0], seed=1)": [],
     "assert abs(drawn[0] - 0.3459) > 1e-4": [],
     "1 / 0": [],
 }

@@ -9,23 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lindiff import (
-    EmpiricalBayes,
-    Gaussian,
-    GaussianMixture,
-    LinearDenoiser,
-    ancestral,
-    ddim,
-    ddpm,
-    eta,
-    from_betas,
-    geometric,
-    heun,
-    karras,
-    redenoise,
-    sample,
-    to_vp,
-)
+from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
+from lindiff.mixtures import EmpiricalBayes, GaussianMixture
+from lindiff.samplers import ancestral, ddim, ddim_eta, ddpm, heun, redenoise, sample
+from lindiff.schedules import from_betas, geometric, karras, to_vp
 
 SIGMAS = geometric(8, 0.2, 3.0)
 STEPS = {
@@ -33,8 +21,8 @@ STEPS = {
     "ddpm": ddpm,
     "heun": heun,
     "redenoise": redenoise,
-    "eta 0.5": eta(0.5),
-    "eta 1.2": eta(1.2),
+    "eta 0.5": ddim_eta(0.5),
+    "eta 1.2": ddim_eta(1.2),
 }
 STOCHASTIC = ["ddpm", "eta 0.5", "eta 1.2"]
 DETERMINISTIC = ["ddim", "heun", "redenoise"]
@@ -197,7 +185,7 @@ def test_deterministic_rules_need_no_generator(y, name):
 
 @pytest.mark.parametrize(("value", "rule"), [(0.0, ddim), (1.0, ddpm)])
 def test_the_ends_of_the_eta_family_are_ddim_and_ddpm(y, value, rule):
-    family = run(DENOISERS["mixture"], y, step=eta(value))
+    family = run(DENOISERS["mixture"], y, step=ddim_eta(value))
     named = run(DENOISERS["mixture"], y, step=rule)
     for a, b in zip(family, named, strict=True):
         np.testing.assert_array_equal(a.x, b.x)
@@ -205,7 +193,7 @@ def test_the_ends_of_the_eta_family_are_ddim_and_ddpm(y, value, rule):
 
 @pytest.mark.parametrize("kind", DENOISERS)
 def test_every_rule_but_heuns_ends_a_run_with_the_denoised_state(y, kind):
-    for step in [ddim, ddpm, heun, redenoise, eta(0.5)]:
+    for step in [ddim, ddpm, heun, redenoise, ddim_eta(0.5)]:
         states = run(DENOISERS[kind], y, step=step)
         np.testing.assert_allclose(states[-1].x, states[-2].denoised, rtol=1e-12)
 
@@ -228,7 +216,7 @@ def test_a_step_from_clean_data_plus_noise_arrives_at_the_noise_of_the_next_leve
 ):
     # x = d + sigma z: what is kept of the noise and what is added have variance sigma_next^2
     sigma_next = ratio * sigma
-    mean, noise = eta(value)(d + sigma, d, sigma, sigma_next, denoiser=None)
+    mean, noise = ddim_eta(value)(d + sigma, d, sigma, sigma_next, denoiser=None)
     # the difference from d loses the digits that d and sigma do not share
     assert np.hypot(mean - d, noise) == pytest.approx(sigma_next, rel=1e-7, abs=1e-12 * (1 + sigma))
     assert 0 <= noise <= sigma_next
@@ -382,7 +370,7 @@ def test_ddim_is_that_of_diffusers(y, n):
 def test_the_eta_family_is_that_of_diffusers_with_the_same_noise(monkeypatch, y, n, value):
     peer = Diffusers("DDIMScheduler", clip_sample=False)
     sigmas = peer.preserving(n)
-    ours = run(DENOISERS["linear"], y, sigmas, step=eta(value))
+    ours = run(DENOISERS["linear"], y, sigmas, step=ddim_eta(value))
     share_noise(monkeypatch, "ddim")
     theirs = peer.run_preserving(DENOISERS["linear"], y, sigmas, eta=value)
     assert_same_path(ours, theirs, 1e-10)
@@ -460,9 +448,9 @@ WRONG = {
         lambda: run(lambda y, sigma: y.numpy(), torch.from_numpy(Y)),
         "result of the denoiser is of type ndarray; expected Tensor, as the state is",
     ),
-    "a seed for a generator": (
-        lambda: next(sample(LINEAR, Y, SIGMAS, rng=0)),
-        "rng is 0; expected a numpy.random.Generator",
+    "a text for a generator": (
+        lambda: next(sample(LINEAR, Y, SIGMAS, rng="0")),
+        "rng is '0'; expected a numpy.random.Generator",
     ),
     "a generator of torch": (
         lambda: next(sample(LINEAR, Y, SIGMAS, step=ddpm, rng=torch.Generator())),
@@ -470,29 +458,21 @@ WRONG = {
     ),
     "step is a name": (
         lambda: run(LINEAR, Y, step="heun"),
-        "step is 'heun'; expected a step rule, such as heun or eta(0.5)",
+        "step is 'heun'; expected a step rule, such as heun or ddim_eta(0.5)",
     ),
     "eta without its value": (
-        lambda: run(LINEAR, Y, step=eta),
-        "step is eta without its value; expected a step rule, such as heun or eta(0.5)",
+        lambda: run(LINEAR, Y, step=ddim_eta),
+        "step is ddim_eta without its value; expected a step rule, such as heun or ddim_eta(0.5)",
     ),
     "denoiser of a wrong shape at the last level": (
         lambda: run(lambda y, sigma: y if sigma > 1 else y[:1], Y, [2.0, 1.0]),
         "result of the denoiser has shape (1, 4); expected (3, 4)",
     ),
-    "ddpm without a generator": (
-        lambda: list(sample(LINEAR, Y, SIGMAS, step=ddpm)),
-        "rng is None; expected a numpy Generator",
-    ),
-    "eta without a generator": (
-        lambda: list(sample(LINEAR, Y, SIGMAS, step=eta(0.5))),
-        "rng is None; expected a numpy Generator",
-    ),
-    "eta below zero": (lambda: eta(-0.5), "eta is -0.5; expected a finite number >= 0"),
-    "eta of nan": (lambda: eta(np.nan), "eta is nan; expected a finite number >= 0"),
-    "eta infinite": (lambda: eta(np.inf), "eta is inf; expected a finite number >= 0"),
+    "eta below zero": (lambda: ddim_eta(-0.5), "eta is -0.5; expected a finite number >= 0"),
+    "eta of nan": (lambda: ddim_eta(np.nan), "eta is nan; expected a finite number >= 0"),
+    "eta infinite": (lambda: ddim_eta(np.inf), "eta is inf; expected a finite number >= 0"),
     "eta too large for a step": (
-        lambda: run(LINEAR, Y, [2.0, 1.0, 0.0], step=eta(1.2)),
+        lambda: run(LINEAR, Y, [2.0, 1.0, 0.0], step=ddim_eta(1.2)),
         "eta is 1.2 for the step from 2.0 to 1.0; expected at most 1.155 there",
     ),
 }
@@ -508,9 +488,9 @@ def test_wrong_input_is_named_with_what_was_expected(case):
 @pytest.mark.parametrize("ratio", [1e-3, 0.5, 0.9])
 def test_the_bound_on_eta_is_sharp(ratio):
     largest = 1 / np.sqrt(1 - ratio**2)
-    eta(largest * (1 - 1e-9))(1.0, 0.0, 1.0, ratio, denoiser=None)
+    ddim_eta(largest * (1 - 1e-9))(1.0, 0.0, 1.0, ratio, denoiser=None)
     with pytest.raises(ValueError, match=re.escape(f"at most {largest:.4g} there")):
-        eta(largest * (1 + 1e-9))(1.0, 0.0, 1.0, ratio, denoiser=None)
+        ddim_eta(largest * (1 + 1e-9))(1.0, 0.0, 1.0, ratio, denoiser=None)
 
 
 def test_ddpm_keeps_the_square_of_the_ratio_also_on_coarse_steps():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lindiff import from_betas, from_vp, geometric, karras, to_vp
+from lindiff.schedules import from_betas, from_vp, geometric, karras, to_vp
 
 MAKERS = {
     "karras": karras,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lindiff.simulate import sample_alignment
+from lindiff.draws import draw_alignment
 from lindiff.spiked import (
     alignment_limit,
     eigenvalue_limit,
@@ -23,10 +23,10 @@ def test_limits_are_those_of_a_million_dimensions(gamma, relative, rng):
     n = round(1e6 / max(gamma, 1.0))
     dim = round(gamma * n)
     spike = relative * np.sqrt(dim / n)
-    draws = sample_alignment(dim, n, spike, 1.0, 40, rng)
+    draws = draw_alignment(dim, n, spike, 1.0, 40, rng=rng)
     for drawn, limit in (
-        (draws.eigenvalue[:, 0], eigenvalue_limit(spike, 1.0, dim / n)),
-        (draws.squared_cosine[:, 0, 0], alignment_limit(spike, 1.0, dim / n)),
+        (draws.eigenvalues[:, 0], eigenvalue_limit(spike, 1.0, dim / n)),
+        (draws.squared_cosines[:, 0, 0], alignment_limit(spike, 1.0, dim / n)),
     ):
         # fluctuations of order 1/sqrt(min(d, N)), and a bias of the order of their square
         error = drawn.std() / np.sqrt(len(drawn))
@@ -34,9 +34,9 @@ def test_limits_are_those_of_a_million_dimensions(gamma, relative, rng):
 
 
 def test_a_spike_below_the_edge_is_lost_in_the_bulk(rng):
-    draws = sample_alignment(10**6, 10**6, 0.5, 1.0, 20, rng)
-    assert draws.squared_cosine.max() < 1e-3
-    assert abs(draws.eigenvalue.mean() - eigenvalue_limit(0.5, 1.0, 1.0)) < 1e-3
+    draws = draw_alignment(10**6, 10**6, 0.5, 1.0, 20, rng=rng)
+    assert draws.squared_cosines.max() < 1e-3
+    assert abs(draws.eigenvalues.mean() - eigenvalue_limit(0.5, 1.0, 1.0)) < 1e-3
 
 
 @pytest.mark.parametrize("gamma", ASPECTS)
@@ -111,8 +111,8 @@ def test_projection_is_worse_than_zero_before_the_direction_is_lost(gamma):
 )
 def test_several_spikes_have_the_published_alignments(dim, variance, measured, error, rng):
     n = 100 if variance < 1 else 400
-    draws = sample_alignment(dim, n, [40.0, 20.0, 10.0, 5.0], np.sqrt(variance), 300, rng)
-    c2 = draws.squared_cosine[:, np.arange(4), np.arange(4)]
+    draws = draw_alignment(dim, n, [40.0, 20.0, 10.0, 5.0], np.sqrt(variance), 300, rng=rng)
+    c2 = draws.squared_cosines[:, np.arange(4), np.arange(4)]
     own = c2.std(axis=0) / np.sqrt(300)
     assert (np.abs(c2.mean(axis=0) - measured) < 4 * np.hypot(own, error)).all()
 
@@ -142,7 +142,7 @@ def test_general_limits_on_a_power_law_have_the_published_values():
 
 def test_mixing_is_measured_by_exact_draws(rng):
     lam, sigma, n, d = np.array([8.0, 4.0, 2.0]), 0.5, 4000, 2000
-    draws = sample_alignment(d, n, lam, sigma, 200, rng).squared_cosine
+    draws = draw_alignment(d, n, lam, sigma, 200, rng=rng).squared_cosines
     predicted = mixing(lam, sigma, n, d / n)
     off = ~np.eye(3, dtype=bool)
     error = draws.std(axis=0) / np.sqrt(200)

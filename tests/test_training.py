@@ -16,8 +16,8 @@ import torch
 from scipy.stats import kstest
 
 import lindiff
-from lindiff import Gaussian, LinearDenoiser
-from lindiff.deep import _files, pretrained
+from lindiff.deep import checkpoints
+from lindiff.deep.checkpoints import _read_tensors, _write_tensors
 from lindiff.deep.networks import Config, UNet
 from lindiff.deep.training import (
     SIGMA_RANGE,
@@ -28,6 +28,8 @@ from lindiff.deep.training import (
     train,
     weighted_loss,
 )
+from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
 
 SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1)
 SETTINGS = {"steps": 8, "seed": 3, "batch": 8, "save_every": 3}
@@ -58,13 +60,13 @@ import torch
 torch.set_num_threads(1)
 from accelerate import PartialState
 from test_training import SETTINGS, SMALL, data
-from lindiff.deep import pretrained
+from lindiff.deep import checkpoints
 from lindiff.deep.training import train
 
 network = train(SMALL, data(), "shared.safetensors", **SETTINGS)
 state = PartialState()
 assert state.num_processes == 2
-pretrained.write(f"rank{state.process_index}.safetensors", network, {})
+checkpoints.write_checkpoint(f"rank{state.process_index}.safetensors", network, {})
 state.destroy_process_group()
 """
 
@@ -153,7 +155,7 @@ def test_training_lowers_the_loss_on_new_noise(path):
     clean, sigma, noise = map(torch.from_numpy, drawn)
     with torch.no_grad():
         after = weighted_loss(network, clean, sigma, noise, 1.0)
-    untrained = weighted_loss(pretrained.UNet(SMALL), clean, sigma, noise, 1.0).detach()
+    untrained = weighted_loss(checkpoints.UNet(SMALL), clean, sigma, noise, 1.0).detach()
     assert after < 0.6 * untrained
 
 
@@ -179,7 +181,7 @@ def test_the_result_is_ready_for_use_and_the_same_as_what_is_stored(path):
         description="waves",
         evaluate=lambda network: {"mean": round(float(weights(network).mean()), 3)},
     )
-    stored, known = pretrained.read(path)
+    stored, known = checkpoints.read_checkpoint(path)
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
     assert torch.equal(weights(network), weights(stored))
@@ -194,7 +196,7 @@ def test_the_stored_network_is_an_average_and_not_the_last_one(path):
     stop = interrupted_at(7)
     with pytest.raises(KeyboardInterrupt):
         train(SMALL, data(), path, **SETTINGS, augment=stop)
-    tensors, _ = _files.read(f"{path}.partial")
+    tensors, _ = _read_tensors(f"{path}.partial")
     assert not torch.equal(tensors["network.head.weight"], tensors["average.head.weight"])
 
 
@@ -255,7 +257,7 @@ def test_an_evaluation_that_fails_costs_no_step(path, save_every):
     network = train(SMALL, data(), path, **settings, evaluate=again, augment=interrupted_at(0))
     assert torch.equal(*calls)
     assert torch.equal(calls[0], weights(network))
-    assert pretrained.read(path).metadata["metrics"] == {"x": 2}
+    assert checkpoints.read_checkpoint(path).metadata["metrics"] == {"x": 2}
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -280,7 +282,8 @@ def test_two_processes_make_the_network_that_one_makes(path, tmp_path):
     assert done.returncode == 0, done.stderr
     names = ("rank0", "rank1", "shared")
     first, second, shared = (
-        weights(pretrained.read(tmp_path / f"{name}.safetensors").network) for name in names
+        weights(checkpoints.read_checkpoint(tmp_path / f"{name}.safetensors").network)
+        for name in names
     )
     assert torch.equal(first, second)
     assert torch.equal(first, shared)
@@ -407,7 +410,7 @@ def test_a_training_that_diverges_late_keeps_the_state_before(path):
         FloatingPointError, match=r"loss at step 4 .* before is in .*partial: delete"
     ):
         train(SMALL, data(), path, **SETTINGS, augment=growing)
-    assert json.loads(_files.read(f"{path}.partial")[1]["step"]) == 3
+    assert json.loads(_read_tensors(f"{path}.partial")[1]["step"]) == 3
     assert not path.exists()
 
 
@@ -501,10 +504,10 @@ def test_a_damaged_state_is_refused_and_left_alone(path, damage):
 
 def without(state, tensor=None, key=None):
     """Write a state anew without one of its parts."""
-    tensors, known = _files.read(state)
+    tensors, known = _read_tensors(state)
     tensors.pop(tensor, None)
     known.pop(key, None)
-    _files.write(state, tensors, {k: json.loads(v) for k, v in known.items()})
+    _write_tensors(state, tensors, {k: json.loads(v) for k, v in known.items()})
 
 
 @pytest.mark.parametrize(
@@ -518,7 +521,7 @@ def test_a_state_without_some_of_its_tensors_is_refused(path, missing):
 
 def test_a_state_is_no_checkpoint_and_says_what_to_do(path):
     with pytest.raises(ValueError, match=r"unfinished training; .* call .*train again"):
-        pretrained.read(left_over(path))
+        checkpoints.read_checkpoint(left_over(path))
 
 
 def test_a_state_without_its_step_is_refused(path):

@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lindiff import (
-    Gaussian,
-    GaussianMixture,
-    LinearDenoiser,
-    ancestral,
-    ddim,
-    ddpm,
-    principal_angles,
-    sample,
-)
-from lindiff.deep.trajectories import follow, overlaps
+from lindiff.deep.trajectories import follow
+from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
+from lindiff.mixtures import GaussianMixture
+from lindiff.samplers import ancestral, ddim, ddpm, sample
+from lindiff.subspaces import overlaps, principal_angles
 
 SIGMAS = [8.0, 2.0, 0.5, 0.1, 0.0]
 LAM = np.array([9.0, 4.0, 1.0, 0.25, 0.04])
@@ -37,18 +32,20 @@ def test_a_linear_denoiser_has_the_wiener_jacobian_all_along(law):
     path = follow(LinearDenoiser(law), Y, SIGMAS, 3, basis=law.basis, rng=np.random.default_rng(0))
     gains = LAM / (LAM + path.sigmas[:, None] ** 2)
     np.testing.assert_array_equal(path.sigmas, SIGMAS[:-1])
-    np.testing.assert_allclose(path.values, gains[:, :3], rtol=1e-5)  # tol squared
+    np.testing.assert_allclose(path.eigenvalues, gains[:, :3], rtol=1e-5)  # tol squared
     np.testing.assert_allclose(path.gains, gains, rtol=1e-10)
-    np.testing.assert_allclose((path.vectors @ law.basis[:3].T) ** 2, [np.eye(3)] * 4, atol=1e-3)
+    np.testing.assert_allclose(
+        (path.eigenvectors @ law.basis[:3].T) ** 2, [np.eye(3)] * 4, atol=1e-3
+    )
     assert abs(path.trace - gains.sum(axis=1)).max() < 5 * path.trace_error.max() + 1e-3
     assert path.asymmetry.max() < 1e-10
-    assert (path.residuals <= 1e-3 * path.values[:, :1]).all()
+    assert (path.residuals <= 1e-3 * path.eigenvalues[:, :1]).all()
 
 
 def test_the_eigenpairs_of_a_mixture_are_those_of_its_closed_form(mixture):
     path = follow(mixture, Y, SIGMAS, 2, tol=1e-6, rng=np.random.default_rng(0))
     for state, sigma, values, vectors in zip(
-        path.states, path.sigmas, path.values, path.vectors, strict=True
+        path.states, path.sigmas, path.eigenvalues, path.eigenvectors, strict=True
     ):
         exact = np.linalg.eigvalsh(mixture.jacobian(state, sigma))
         np.testing.assert_allclose(values, exact[:-3:-1], atol=1e-6)
@@ -84,8 +81,9 @@ def test_the_noise_of_the_sampler_does_not_depend_on_what_is_measured(mixture):
     np.testing.assert_array_equal(other.sigmas, [2.0, 0.1])
 
 
-def test_without_a_generator_the_result_is_always_the_same(mixture):
-    one, other = (follow(mixture, Y, SIGMAS, 2, step=ddpm) for _ in range(2))
+def test_a_seed_stands_for_its_generator(mixture):
+    seeds = (3, np.random.default_rng(3))
+    one, other = (follow(mixture, Y, SIGMAS, 2, step=ddpm, rng=rng) for rng in seeds)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -114,8 +112,8 @@ def test_trace_and_asymmetry_are_unbiased_within_their_errors(rng):
     ratio = np.linalg.norm(matrix - matrix.T) / np.linalg.norm(matrix)
     assert path.asymmetry[0] == pytest.approx(ratio, rel=0.15)  # 24 probes
     top = np.linalg.eigvalsh((matrix + matrix.T) / 2)[::-1][:4]
-    np.testing.assert_allclose(path.values[0], top, rtol=1e-4)
-    assert path.vectors.shape == (1, 4, 30)
+    np.testing.assert_allclose(path.eigenvalues[0], top, rtol=1e-4)
+    assert path.eigenvectors.shape == (1, 4, 30)
     assert path.states.shape == (1, 1, 5, 6)
 
 
@@ -148,11 +146,13 @@ def test_a_denoiser_may_change_its_image_or_take_a_gradient_inside(law):
     found, expected = follow(in_place, start, SIGMAS, 2), follow(plain, start, SIGMAS, 2)
     assert torch.equal(start, Y)
     np.testing.assert_array_equal(found.states, expected.states)
-    np.testing.assert_allclose(found.values, 0.5)
+    np.testing.assert_allclose(found.eigenvalues, 0.5)
     # the gradient of half the quadratic form of a symmetric map is the map, up to its offset
     with torch.no_grad():
         path = follow(of_an_energy, start, SIGMAS, 2)
-    np.testing.assert_allclose(path.values, LAM[:2] / (LAM[:2] + path.sigmas[:, None] ** 2), 1e-5)
+    np.testing.assert_allclose(
+        path.eigenvalues, LAM[:2] / (LAM[:2] + path.sigmas[:, None] ** 2), 1e-5
+    )
 
 
 WRONG = {
@@ -182,7 +182,7 @@ WRONG = {
     ),
     "the level zero": (lambda law: follow(law, Y, SIGMAS, 1, at=[4]), "place in at is 4; expected"),
     "no level": (lambda law: follow(law, Y, SIGMAS, 1, at=[]), "number of places in at is 0"),
-    "a seed": (lambda law: follow(law, Y, SIGMAS, 1, rng=3), "rng is 3; expected a numpy"),
+    "half a seed": (lambda law: follow(law, Y, SIGMAS, 1, rng=0.5), "rng is 0.5; expected a numpy"),
     "other references": (
         lambda law: overlaps(np.eye(4)[:2], np.eye(4)[:3]),
         "reference has shape (3, 4); expected (2, 4)",
@@ -232,7 +232,7 @@ def test_the_space_overlap_is_the_mean_squared_cosine_of_the_principal_angles(rn
 def test_a_gaussian_mixture_of_one_is_a_gaussian(law):
     one = follow(GaussianMixture([1.0], [law]), Y, SIGMAS, 2)
     other = follow(LinearDenoiser(Gaussian(law.mean, law.eigenvalues, law.basis)), Y, SIGMAS, 2)
-    np.testing.assert_allclose(one.values, other.values, rtol=1e-6)
+    np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-6)
     np.testing.assert_allclose(one.states, other.states, rtol=1e-9)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 # Seeds are given in chapters; what the package draws from a seed of the caller moves with them.
 # The package's own fixed seeds, such as the order of the digits, stay.
-MODULES = ("__main__", "lindiff.simulate", "lindiff.deep.training")
+MODULES = ("__main__", "lindiff.sweeps", "lindiff._check", "lindiff.deep.training")
 PLAIN = {"default_rng": np.random.default_rng, "SeedSequence": np.random.SeedSequence}
 
 shift, cell = 0, 0

@@ -4,15 +4,15 @@ import threading
 from contextlib import contextmanager
 
 import numpy as np
+import torch
+from torch import nn
+from torch.nn import attention
 
 from lindiff import _check
 from lindiff.deep._operations import RepairedOperations
 
-torch = _check.optional("torch", "deep")
-attention = _check.optional("torch.nn.attention", "deep")
-nn = torch.nn
 OFFER = (
-    "lindiff.deep.differences.finite_difference(denoiser, y, sigma, v) "
+    "lindiff.deep.jacobian.finite_difference(denoiser, y, sigma, v) "
     "approximates J v without a derivative"
 )
 # What torch says when a derivative is missing; any other error is the denoiser's own.
@@ -126,7 +126,7 @@ def detached(denoiser, y, sigma):
 
 
 def step_length(y, sigma):
-    """Distance at which a central difference at the image `y` loses least [see differences]."""
+    """Distance at which a central difference at the image `y` loses least."""
     return (torch.finfo(y.dtype).eps * (float(y.norm()) or sigma) * sigma**2) ** (1 / 3)
 
 

@@ -5,10 +5,9 @@ with the Jacobian of a convolutional network takes about half the time. And its 
 pull several vectors back at a time through images with the channels last in memory.
 """
 
-from lindiff import _check
+import torch
+from torch import overrides
 
-torch = _check.optional("torch", "deep")
-overrides = _check.optional("torch.overrides", "deep")
 conv2d, group_norm = torch.nn.functional.conv2d, torch.nn.functional.group_norm
 
 

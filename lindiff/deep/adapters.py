@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lindiff import _check
-
-torch = _check.optional("torch", "deep")
 
 # Clean images from y, what the network returns, and sigma: alpha_bar is 1 / (1 + sigma^2).
 _CLEAN = {

@@ -11,35 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse.linalg
+import torch
 
 from lindiff import _check
-from lindiff.deep import _graph, _svd
-from lindiff.power import _eigenpairs
-
-torch = _check.optional("torch", "deep")
-
-
-class SingularTriplets(NamedTuple):
-    """Leading singular values and vectors with their certificate, float64 NumPy arrays.
-
-    Attributes
-    ----------
-    values : ndarray, shape (k,)
-        Descending.
-    left, right : ndarray, shape (k, d)
-        Orthonormal rows, each the size of the flattened image: ``J right = values * left``.
-    residuals : ndarray, shape (k,)
-        Norms of ``J.T left - values * right``: a singular value lies within this distance of
-        each value. In a cluster closer than that only the span of the vectors is determined.
-    products : int
-        Number of products with J or its transpose.
-    """
-
-    values: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    residuals: np.ndarray
-    products: int
+from lindiff.deep import _graph
+from lindiff.power import _ROUNDING, _eigenpairs, _singular_triplets
 
 
 class Estimate(NamedTuple):
@@ -86,7 +62,7 @@ class Jacobian:
     ValueError
         If an argument does not fit, or the denoiser is random, in training mode, not
         differentiable (the message then names
-        :func:`~lindiff.deep.differences.finite_difference`) or not finite.
+        :func:`~lindiff.deep.jacobian.finite_difference`) or not finite.
 
     Examples
     --------
@@ -94,7 +70,7 @@ class Jacobian:
     >>> jacobian = Jacobian(lambda y, sigma: y**2 / 2, torch.tensor([1.0, 3.0, 2.0]), sigma=0.5)
     >>> jacobian.jv(torch.tensor([1.0, 1.0, 0.0]))
     tensor([1., 3., 0.])
-    >>> jacobian.svd(2, rng=np.random.default_rng(0)).values.round(4)
+    >>> jacobian.svd(2, rng=0).singular_values.round(4)
     array([3., 2.])
     """
 
@@ -190,7 +166,7 @@ class Jacobian:
             "floor": 100 * torch.finfo(self._y.dtype).eps,
         }
 
-    def svd(self, k, *, tol=1e-3, block=None, max_products=None, rng):
+    def svd(self, k, *, tol=1e-3, block=None, max_products=None, rng=None):
         r"""Leading singular triplets by block Krylov on :math:`J^\top J`.
 
         Singular values of denoisers cluster near 1. There power iteration stalls, for its error
@@ -210,37 +186,32 @@ class Jacobian:
         max_products : int, optional
             Budget of products with J or its transpose, at least 2k; by default that of the whole
             space. The residuals tell what it reached.
-        rng : numpy.random.Generator
+        rng : numpy.random.Generator, int or None
             For the starting block.
 
         Returns
         -------
         SingularTriplets
-
-        Raises
-        ------
-        ValueError
-            If an argument is out of its range.
         """
         plan = self._krylov(k, tol, block, max_products)
         rng = _check.generator(rng)
-        return SingularTriplets(*_svd.leading(self.jv, self.vj, self.dim, rng=rng, **plan))
+        return _singular_triplets(self.jv, self.vj, self.dim, rng=rng, **plan)
 
-    def eigh(self, k, *, tol=1e-3, block=None, max_products=None, rng):
+    def eigh(self, k, *, tol=1e-3, block=None, max_products=None, rng=None):
         r"""Leading (largest) eigenpairs of the symmetric part :math:`\frac12(J+J^\top)`.
 
         Parameters, errors and method as for :meth:`svd`; residuals are those of the symmetric part.
 
         Returns
         -------
-        lindiff.power.EigenPairs
+        lindiff.power.Eigenpairs
             Float64 NumPy arrays; `products` counts those with J and with its transpose.
         """
         plan = self._krylov(k, tol, block, max_products)
         tol, block, budget = max(plan["tol"], plan["floor"]), plan["block"], plan["budget"]
         rng = _check.generator(rng)
         pairs = _eigenpairs(
-            self.symmetric, plan["k"], self.dim, block, tol, budget, rng, *_svd.ROUNDING
+            self.symmetric, plan["k"], self.dim, block, tol, budget, rng, *_ROUNDING
         )
         return pairs._replace(products=2 * pairs.products)
 
@@ -249,24 +220,19 @@ class Jacobian:
         n_probes = _check.integer("n_probes", n_probes, 2)
         return _check.generator(rng).choice([-1.0, 1.0], size=(n_probes, self.dim))
 
-    def trace(self, n_probes=None, rng=None):
+    def trace(self, n_probes=None, *, rng=None):
         r"""Trace of J: exact from d products, or Hutchinson's mean of :math:`z^\top J^\top z`.
 
         Parameters
         ----------
         n_probes : int, optional
             Number of random sign vectors z, at least 2; without it the trace is exact.
-        rng : numpy.random.Generator, optional
+        rng : numpy.random.Generator, int or None
             For the probes.
 
         Returns
         -------
         Estimate
-
-        Raises
-        ------
-        ValueError
-            If `n_probes` is below 2 or comes without `rng`.
         """
         if n_probes is None:
             return Estimate(float(np.trace(self.dense())), 0.0)
@@ -274,7 +240,7 @@ class Jacobian:
         terms = (probes * self.vj(probes)).sum(axis=1)
         return Estimate(float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(terms.size)))
 
-    def asymmetry(self, n_probes=None, rng=None):
+    def asymmetry(self, n_probes=None, *, rng=None):
         r"""Asymmetry :math:`\|J-J^\top\|_F/\|J\|_F`: 0 if symmetric, 2 if antisymmetric.
 
         A matrix of independent entries has :math:`\sqrt2`. Exact from d products, or from the
@@ -313,3 +279,60 @@ class Jacobian:
             matmat=lambda v: self.jv(v.T).T,
             rmatmat=lambda v: self.vj(v.T).T,
         )
+
+
+def finite_difference(denoiser, y, sigma, v, *, step=None, chunk=16):
+    r"""Approximate :math:`Jv` by :math:`\frac{D(y+hv)-D(y-hv)}{2h}`, for any denoiser.
+
+    Two calls a vector, and no derivative; but no product with the transpose either, and with
+    float32 about three digits. Where it can be had,
+    :class:`~lindiff.deep.jacobian.Jacobian` is exact.
+
+    Parameters
+    ----------
+    denoiser, y, sigma, chunk
+        As for :class:`~lindiff.deep.jacobian.Jacobian`; but the denoiser is called with batches
+        of up to `chunk` points.
+    v : torch.Tensor or array_like
+        As for :meth:`~lindiff.deep.jacobian.Jacobian.jv`.
+    step : float, optional
+        Distance :math:`|hv|` of both points from `y`. By default
+        :math:`(\epsilon\,|y|\,\sigma^2)^{1/3}` with :math:`\epsilon` the spacing of numbers: it
+        balances rounding, :math:`\epsilon|y|/|hv|`, and curvature, :math:`(|hv|/\sigma)^2`.
+
+    Returns
+    -------
+    torch.Tensor or ndarray
+        Of the shape of `v`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> v = torch.tensor([1.0, 1.0], dtype=torch.float64)
+    >>> y = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    >>> finite_difference(lambda y, sigma: y.detach() ** 3, y, 1.0, v).numpy().round(6)
+    array([ 3., 12.])
+    """
+    y, chunk = _graph.image(y), _check.integer("chunk", chunk, 1)
+    sigma = _check.number("sigma", sigma, 0.0, open_low=True)
+    v, back = _graph.batch(v, y)
+    if step is None:
+        step = _graph.step_length(y, sigma)
+    step = _check.number("step", step, 0.0, open_low=True)
+    length = v.flatten(1).norm(dim=1).reshape(-1, *[1] * y.ndim)
+    length = torch.where(length > 0, length, 1)
+    shift = v * (step / length)
+    reached = (y + shift) - (y - shift)
+    if bool(
+        ((reached - 2 * shift).flatten(1).norm(dim=1) > 0.2 * shift.flatten(1).norm(dim=1)).any()
+    ):
+        raise ValueError(
+            f"step is {step:.3g}, which {y.dtype} cannot resolve beside a y of length "
+            f"{float(y.norm()):.3g}; expected a larger one, or float64"
+        )
+    with torch.no_grad():
+        ends = [
+            torch.cat([_graph.call(denoiser, part, sigma) for part in (y + s).split(chunk)])
+            for s in (shift, -shift)
+        ]
+    return back((ends[0] - ends[1]) * (length / (2 * step)))

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
+import torch
+from torch import nn
 
 from lindiff import _check
 
-torch = _check.optional("torch", "deep")
-nn = torch.nn
 _GROUPS, _FREQUENCIES = 8, 16
 
 
@@ -40,11 +40,6 @@ class Config:
     coordinates : int
         2 to let the network see the position of each pixel (centred objects), 0 for images
         whose statistics are the same everywhere.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of its range.
 
     Examples
     --------
@@ -191,11 +186,6 @@ def precondition(network, *, mean=0.0, sigma_data=1.0):
     callable
         A denoiser ``(y, sigma)`` on tensors (n, c, h, w) or (n, d).
 
-    Raises
-    ------
-    ValueError
-        If `mean` or `sigma_data` is out of its range.
-
     Examples
     --------
     >>> denoiser = precondition(lambda x, noise: 0 * x, sigma_data=2.0)
@@ -231,11 +221,6 @@ class Rows:
         Shape (c, h, w) of one image; a row is its values in C order.
     batch : int
         Number of NumPy rows denoised at a time.
-
-    Raises
-    ------
-    ValueError
-        When called, if the rows do not have c * h * w entries, or are no floating-point numbers.
 
     Examples
     --------

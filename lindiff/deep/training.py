@@ -3,7 +3,7 @@ r"""Training of denoisers: one loop, on a CPU, a GPU, or several processes.
 Step k uses images, noise levels and noise that depend only on (seed, k): a run that was interrupted
 goes on as if nothing had happened, and several processes share the batch that one would have.
 
-The trainings of the networks that come with the package are in :mod:`lindiff.deep.recipes`.
+The trainings of the networks that come with the package are in :mod:`lindiff.book.recipes`.
 """
 
 import functools
@@ -13,13 +13,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from lindiff import _check
-from lindiff.deep import _files, pretrained
+from lindiff import _check, _files
+from lindiff.deep.checkpoints import _json, _read_tensors, _write_tensors, write_checkpoint
 from lindiff.deep.networks import UNet
 
-torch = _check.optional("torch", "deep")
 SIGMA_RANGE = (0.02, 20.0)
 _WARMUP, _EMA, _CLIP = 100, 0.999, 1.0
 
@@ -104,7 +104,7 @@ def train(
     steps, seed, batch = (settings[name] for name in ("steps", "seed", "batch"))
     known = {"config": config.to_dict(), "sigma_range": [low, high], "training": settings}
     save_every = _check.integer("save_every", save_every, 1)
-    _files.text("description", description)
+    _json("description", description)
     partial = _files.target(f"{_files.target(path)}.partial")
     accelerator = _check.optional("accelerate", "deep").Accelerator()
     share = _share(batch, accelerator)
@@ -131,7 +131,7 @@ def train(
     average = average.cpu().eval()
     if accelerator.is_main_process:
         known |= {"data": description, "metrics": evaluate(average) if evaluate else {}}
-        pretrained.write(path, average, {k: v for k, v in known.items() if k != "config"})
+        write_checkpoint(path, average, {k: v for k, v in known.items() if k != "config"})
         partial.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return average
@@ -286,14 +286,14 @@ def _save(partial, known, network, average, optimizer, step):
     tensors |= {f"average.{key}": value for key, value in average.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{key}": value for key, value in state.items()}
-    _files.write(partial, tensors, {**known, "step": step})
+    _write_tensors(partial, tensors, {**known, "step": step})
 
 
 def _resume(partial, known, network, average, optimizer):
     """Bring back the state that an interrupted run left, and return the step to go on with."""
     if not partial.exists():
         return 0
-    tensors, stored = _files.read(partial)
+    tensors, stored = _read_tensors(partial)
     for key, value in known.items():
         now = json.dumps(value, sort_keys=True)
         if stored.get(key) != now:

@@ -16,10 +16,8 @@ from lindiff.deep import _graph
 from lindiff.deep.jacobian import Jacobian
 from lindiff.samplers import heun, sample
 
-torch = _check.optional("torch", "deep")
 
-
-class Path(NamedTuple):
+class Trajectory(NamedTuple):
     r"""One trajectory and its Jacobians at T levels; NumPy arrays.
 
     Attributes
@@ -28,12 +26,12 @@ class Path(NamedTuple):
         Levels at which the Jacobian was measured, descending.
     states, denoised : ndarray, shape (T, \*shape)
         The state of the sampler there, and what the denoiser makes of it.
-    values : ndarray, shape (T, k)
+    eigenvalues : ndarray, shape (T, k)
         Leading eigenvalues of the symmetric part of J, descending.
-    vectors : ndarray, shape (T, k, d)
-        Its eigenvectors, orthonormal rows.
+    eigenvectors : ndarray, shape (T, k, d)
+        Orthonormal rows.
     residuals : ndarray, shape (T, k)
-        Certificates of the pairs, as in :class:`lindiff.power.EigenPairs`.
+        Certificates of the pairs, as in :class:`lindiff.power.Eigenpairs`.
     gains : ndarray, shape (T, r)
         Rayleigh quotients of J along the rows of the basis that :func:`follow` was given.
     trace, trace_error : ndarray, shape (T,)
@@ -47,30 +45,14 @@ class Path(NamedTuple):
     sigmas: np.ndarray
     states: np.ndarray
     denoised: np.ndarray
-    values: np.ndarray
-    vectors: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
     residuals: np.ndarray
     gains: np.ndarray
     trace: np.ndarray
     trace_error: np.ndarray
     asymmetry: np.ndarray
     sample: np.ndarray
-
-
-class Overlaps(NamedTuple):
-    """Agreement of leading directions with references, one by one and as spaces.
-
-    Attributes
-    ----------
-    vector : ndarray, shape (..., k)
-        Squared cosine of direction i and reference i; for random ones 1/d on average.
-    subspace : ndarray, shape (..., k)
-        Mean squared cosine of the principal angles between the spaces of the i leading ones, for
-        i = 1, ..., k; for random spaces i/d on average.
-    """
-
-    vector: np.ndarray
-    subspace: np.ndarray
 
 
 def follow(
@@ -103,13 +85,13 @@ def follow(
         Random vectors for trace and asymmetry, at least 2.
     tol : float
         Accuracy of the eigenpairs, as in :meth:`lindiff.deep.jacobian.Jacobian.eigh`.
-    rng : numpy.random.Generator, optional
-        By default ``default_rng(0)``. The noise of a stochastic step does not depend on `k`, `at`
+    rng : numpy.random.Generator, int or None
+        The noise of a stochastic step does not depend on `k`, `at`
         or `n_probes`.
 
     Returns
     -------
-    Path
+    Trajectory
 
     Raises
     ------
@@ -118,8 +100,9 @@ def follow(
 
     Examples
     --------
+    >>> import torch
     >>> path = follow(lambda y, s: y / (1 + s**2), torch.ones(3), [2.0, 1.0, 0.0], 3)
-    >>> path.values.round(4)  # the Wiener gain of white data at both levels
+    >>> path.eigenvalues.round(4)  # the Wiener gain of white data at both levels
     array([[0.2, 0.2, 0.2],
            [0.5, 0.5, 0.5]])
     >>> path.trace.round(4)
@@ -130,8 +113,8 @@ def follow(
     n_probes = _check.integer("n_probes", n_probes, 2)
     basis = _check.array("basis", np.empty((0, y.numel())) if basis is None else basis, 2)
     _check.same_shape("one row of basis", basis.shape[1:], (y.numel(),))
-    _orthonormal("basis", basis)
-    noise, fresh = _check.generator(np.random.default_rng(0) if rng is None else rng).spawn(2)
+    _check.orthonormal("basis", basis)
+    noise, fresh = _check.generator(rng).spawn(2)
     wanted, measured = _places(at, sigmas), []
     plain = partial(_graph.detached, denoiser)
     if hasattr(denoiser, "colour"):  # a linear denoiser, which some step rules need
@@ -143,14 +126,7 @@ def follow(
             measured.append(
                 (state.sigma, *images, *_measure(jacobian, k, basis, n_probes, tol, fresh))
             )
-    return Path(*map(np.array, zip(*measured, strict=True)), state.x[0].cpu().numpy())
-
-
-def _orthonormal(name, rows):
-    """Check rows (..., k, d) as :mod:`lindiff.chains` does."""
-    error = np.abs(rows @ rows.swapaxes(-1, -2) - np.eye(rows.shape[-2])).max(initial=0)
-    if not error <= 1e-6:
-        raise ValueError(f"rows of {name} are orthonormal up to {error:.1e}; expected at most 1e-6")
+    return Trajectory(*map(np.array, zip(*measured, strict=True)), state.x[0].cpu().numpy())
 
 
 def _places(at, sigmas):
@@ -168,45 +144,8 @@ def _measure(jacobian, k, basis, n_probes, tol, rng):
     gains = (jacobian.vj(basis) * basis).sum(axis=1) if len(basis) else np.empty(0)
     # The leading directions have most of the trace; only the rest of it is left to chance.
     probes = rng.choice([-1.0, 1.0], size=(n_probes, jacobian.dim))
-    probes -= (probes @ pairs.vectors.T) @ pairs.vectors
+    probes -= (probes @ pairs.eigenvectors.T) @ pairs.eigenvectors
     terms = (probes * jacobian.vj(probes)).sum(axis=1)
-    trace, error = pairs.values.sum() + terms.mean(), terms.std(ddof=1) / np.sqrt(n_probes)
-    asymmetry = jacobian.asymmetry(n_probes, rng).value
-    return pairs.values, pairs.vectors, pairs.residuals, gains, trace, error, asymmetry
-
-
-def overlaps(vectors, reference):
-    """Agreement of leading directions with references, per vector and per subspace.
-
-    Eigenvectors of close eigenvalues turn into each other at the slightest change, while the space
-    that they span stays: look at both.
-
-    Parameters
-    ----------
-    vectors : array_like, shape (..., k, d)
-        Orthonormal rows, such as ``Path.vectors``.
-    reference : array_like, shape (k, d) or (..., k, d)
-        Orthonormal rows.
-
-    Returns
-    -------
-    Overlaps
-
-    Raises
-    ------
-    ValueError
-        If the last two axes differ, or rows are not orthonormal.
-
-    Examples
-    --------
-    >>> overlaps(np.eye(3)[:2], np.eye(3)[[1, 0]])
-    Overlaps(vector=array([0., 0.]), subspace=array([0., 1.]))
-    """
-    vectors, reference = np.asarray(vectors, dtype=float), np.asarray(reference, dtype=float)
-    _check.same_shape("reference", reference.shape[-2:], vectors.shape[-2:])
-    _orthonormal("vectors", vectors)
-    _orthonormal("reference", reference)
-    squares = (vectors @ reference.swapaxes(-1, -2)) ** 2
-    sums = np.diagonal(squares.cumsum(axis=-1).cumsum(axis=-2), axis1=-2, axis2=-1)
-    diagonal = np.diagonal(squares, axis1=-2, axis2=-1)
-    return Overlaps(diagonal.copy(), sums / np.arange(1, sums.shape[-1] + 1))
+    trace, error = pairs.eigenvalues.sum() + terms.mean(), terms.std(ddof=1) / np.sqrt(n_probes)
+    asymmetry = jacobian.asymmetry(n_probes, rng=rng).value
+    return pairs.eigenvalues, pairs.eigenvectors, pairs.residuals, gains, trace, error, asymmetry

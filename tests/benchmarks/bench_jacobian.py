@@ -16,9 +16,8 @@ import torch
 from bench_lindiff import compare
 
 from lindiff.data import mnist, patches
-from lindiff.deep.differences import finite_difference
-from lindiff.deep.jacobian import Jacobian
-from lindiff.deep.pretrained import load
+from lindiff.deep.checkpoints import load
+from lindiff.deep.jacobian import Jacobian, finite_difference
 
 SIGMA, TOL = 0.5, 1e-3
 # the first use of torch.func.jvp
@@ -148,7 +147,7 @@ def digit():
 @pytest.fixture(scope="module")
 def photograph():
     return Problem(
-        "photographs", patches(64, 1, np.random.default_rng(3), split="test").reshape(1, 64, 64)
+        "photographs", patches(64, 1, rng=np.random.default_rng(3), split="test").reshape(1, 64, 64)
     )
 
 

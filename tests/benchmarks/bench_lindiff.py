@@ -14,9 +14,14 @@ import pytest
 import scipy.sparse.linalg
 from sklearn.decomposition import PCA
 
-from lindiff import Gaussian, LinearDenoiser, draw, karras, law, sample
 from lindiff.data import mnist
-from lindiff.simulate import noisy_pca, sample_alignment
+from lindiff.denoisers import LinearDenoiser
+from lindiff.draws import draw_alignment
+from lindiff.gaussian import Gaussian
+from lindiff.laws import draw, law
+from lindiff.pca import noisy_pca
+from lindiff.samplers import sample
+from lindiff.schedules import karras
 
 RANK = 20
 LEVELS = np.geomspace(3.0, 0.1, 50)
@@ -67,9 +72,9 @@ def direct_alignment(dim, n, spike, rng):
 
 def test_one_spike(benchmark, rng):
     def ours():
-        return [sample_alignment(784, 5000, 2.0, 1.0, 1, rng) for _ in range(100)]
+        return [draw_alignment(784, 5000, 2.0, 1.0, 1, rng=rng) for _ in range(100)]
 
-    exact = np.mean([draws.eigenvalue for draws in ours()])
+    exact = np.mean([draws.eigenvalues for draws in ours()])
     drawn = np.mean([direct_alignment(784, 5000, 2.0, rng)[0] for _ in range(3)])
     assert abs(exact / drawn - 1) < 0.05
     compare(
@@ -86,7 +91,7 @@ def test_growth_with_the_dimension(benchmark, rng):
 
     def once(dim):
         start = time.perf_counter()
-        sample_alignment(dim, 2 * dim, 2.0, 1.0, 50, rng)
+        draw_alignment(dim, 2 * dim, 2.0, 1.0, 50, rng=rng)
         return time.perf_counter() - start
 
     for dim in dims:
@@ -141,7 +146,7 @@ def test_noisy_pca_with_shared_noise(benchmark, digits, rng):
 
 
 def test_noisy_pca_with_fresh_noise(benchmark, digits, rng):
-    many = Gaussian.fit(digits).sample(60_000, rng)
+    many = Gaussian.fit(digits).sample(60_000, rng=rng)
 
     def direct():
         return gram_eigsh(many + rng.standard_normal(many.shape))

@@ -1,6 +1,6 @@
 """The trainings of the networks that come with the package, and their errors against Wiener's.
 
-``python -m lindiff.deep.recipes mnist photographs`` (or ``make train``) repeats them.
+``python -m lindiff.book.recipes mnist photographs`` (or ``make train``) repeats them.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lindiff import _check, data
-from lindiff.deep import pretrained, training
+from lindiff.deep import checkpoints, training
 from lindiff.deep.networks import Config, Rows
 from lindiff.denoisers import LinearDenoiser
 
@@ -76,8 +76,8 @@ def photographs():
     >>> recipe.x.shape, recipe.held_out.shape
     ((10000, 1, 32, 32), (1000, 1, 32, 32))
     """
-    x = data.patches(32, 10_000, np.random.default_rng(0))
-    held_out = data.patches(32, 1000, np.random.default_rng(1), split="test")
+    x = data.patches(32, 10_000, rng=np.random.default_rng(0))
+    held_out = data.patches(32, 1000, rng=np.random.default_rng(1), split="test")
     x, held_out = (a.astype(np.float32).reshape(-1, 1, 32, 32) for a in (x, held_out))
     description = "lindiff.data.patches(32, 10_000, default_rng(0)): standardised grey values"
     return Recipe(Config(deep_width=64), x, held_out, 5000, 20, description)
@@ -93,7 +93,7 @@ def shift_digits(images, sigma, rng):
     ----------
     images : ndarray, shape (n, c, h, w)
     sigma : ndarray, shape (n,)
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
 
     Returns
     -------
@@ -129,11 +129,6 @@ def relative_errors(denoiser, x, held_out, sigmas=SIGMAS, *, seed=0):
     -------
     list of [float, float, float]
         For each noise level: the level, the fraction, and its standard error over the images.
-
-    Raises
-    ------
-    ValueError
-        If the images differ in shape.
 
     Examples
     --------
@@ -171,9 +166,9 @@ def main(arguments=None):
         Instead of the command line: names of recipes, and ``--folder`` for another folder than
         that of the package.
     """
-    parser = argparse.ArgumentParser(prog="python -m lindiff.deep.recipes", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lindiff.book.recipes", description=__doc__)
     parser.add_argument("names", nargs="+", choices=sorted(RECIPES))
-    parser.add_argument("--folder", default=pretrained.FOLDER, help="where to store checkpoints")
+    parser.add_argument("--folder", default=checkpoints.FOLDER, help="where to store checkpoints")
     options = parser.parse_args(arguments)
     chosen = {name: RECIPES[name]() for name in options.names}
     paths = {name: Path(options.folder) / f"{name}.safetensors" for name in chosen}

@@ -8,8 +8,7 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lindiff import align_signs, principal_angles
-from lindiff.alignment import alignment
+from lindiff.subspaces import align_signs, alignment, principal_angles
 
 
 def rotation(dim, seed):

@@ -1,6 +1,6 @@
 """The measurements behind the chapter on Jacobians along generation, and where they are stored.
 
-``python -m lindiff.deep.experiments`` (or ``make jacobians``) repeats them:
+``python -m lindiff.book.experiments`` (or ``make jacobians``) repeats them:
 :func:`~lindiff.deep.trajectories.follow` for the networks that come with the package, and for three
 controls of each, on the same starting noise.
 """
@@ -13,17 +13,19 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from lindiff import _check, data
-from lindiff.deep import _files, pretrained, recipes
-from lindiff.deep.trajectories import follow, overlaps
-from lindiff.denoisers import EmpiricalBayes, GaussianMixture
+from lindiff import _check, _files, data
+from lindiff.book import recipes
+from lindiff.deep import checkpoints
+from lindiff.deep.trajectories import follow
 from lindiff.frequency import mean_frequency
 from lindiff.gaussian import Gaussian
+from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 from lindiff.schedules import geometric
+from lindiff.subspaces import overlaps
 
-torch = _check.optional("torch", "deep")
 #: Levels of the sampler, and the places of those at which the Jacobian is measured.
 SIGMAS, PLACES = geometric(34, 0.03, 20.0), tuple(range(0, 34, 3))
 #: Leading directions, and trajectories for each denoiser.
@@ -92,7 +94,7 @@ def mixture(name, x, rank=60):
     )
 
 
-def shuffled(network, rng):
+def shuffled(network, *, rng=None):
     """Copy of a network in which the numbers of each weight have changed places at random.
 
     It has the architecture, and weights of the same size, but has learnt nothing.
@@ -100,7 +102,7 @@ def shuffled(network, rng):
     Parameters
     ----------
     network : torch.nn.Module
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator, int or None
 
     Returns
     -------
@@ -109,7 +111,7 @@ def shuffled(network, rng):
     Examples
     --------
     >>> before = torch.nn.Linear(50, 50)
-    >>> after = shuffled(before, np.random.default_rng(0))
+    >>> after = shuffled(before, rng=0)
     >>> bool((before.weight == after.weight).all())
     False
     >>> bool((before.weight.sort().values.sum() - after.weight.sum()).abs() < 1e-4)
@@ -149,9 +151,9 @@ def denoiser(name, case, x):
     ((784,), torch.float64)
     """
     if case in ("network", "shuffled"):
-        network, side = pretrained.load(name), round(x.shape[1] ** 0.5)
+        network, side = checkpoints.load(name), round(x.shape[1] ** 0.5)
         if case == "shuffled":
-            network = shuffled(network, np.random.default_rng(0))
+            network = shuffled(network, rng=np.random.default_rng(0))
         return network, (1, side, side), torch.float32
     law = mixture(name, x) if case == "mixture" else EmpiricalBayes(x)
     return law, x.shape[1:], torch.float64
@@ -173,13 +175,13 @@ def trajectory(name, case, number, x, basis, *, at=PLACES):
 
     Returns
     -------
-    lindiff.deep.trajectories.Path
+    lindiff.deep.trajectories.Trajectory
 
     Examples
     --------
     >>> x = images("mnist")
     >>> path = trajectory("mnist", "network", 0, x, np.eye(784)[:2], at=[0])
-    >>> path.sigmas, path.vectors.shape
+    >>> path.sigmas, path.eigenvectors.shape
     (array([20.]), (1, 8, 784))
     """
     function, shape, dtype = denoiser(name, case, x)
@@ -197,7 +199,7 @@ def summary(path, basis, transform):
 
     Parameters
     ----------
-    path : lindiff.deep.trajectories.Path
+    path : lindiff.deep.trajectories.Trajectory
     basis : ndarray, shape (k, d)
         Principal components to compare the directions with.
     transform : str
@@ -217,11 +219,12 @@ def summary(path, basis, transform):
     >>> sorted(summary(path, np.eye(4)[:2], "cosine"))[:3]
     ['asymmetry', 'final_subspace', 'final_vector']
     """
-    pca, final = (overlaps(path.vectors, rows) for rows in (basis, path.vectors[-1]))
-    levels, k, dim = path.vectors.shape
-    frequency = mean_frequency(path.vectors.reshape(-1, dim), transform=transform)
-    kept = ("values", "gains", "trace", "trace_error", "asymmetry")
+    pca, final = (overlaps(path.eigenvectors, rows) for rows in (basis, path.eigenvectors[-1]))
+    levels, k, dim = path.eigenvectors.shape
+    frequency = mean_frequency(path.eigenvectors.reshape(-1, dim), transform=transform)
+    kept = ("gains", "trace", "trace_error", "asymmetry")
     return {
+        "values": path.eigenvalues,
         **{name: getattr(path, name) for name in kept},
         "frequency": frequency.reshape(levels, k),
         "pca_vector": pca.vector,
@@ -255,7 +258,7 @@ def measure(name, case):
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
-def read(path=STORED):
+def read_measurements(path=STORED):
     """Read what :func:`main` wrote.
 
     Parameters
@@ -269,46 +272,28 @@ def read(path=STORED):
         By ``"name/case/quantity"``, each (paths, levels, ...), half precision; and ``"sigmas"``.
     metadata : dict
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged. It is left alone.
-
     Examples
     --------
-    >>> arrays, _ = read()
+    >>> arrays, _ = read_measurements()
     >>> arrays["mnist/network/values"].shape
     (16, 12, 8)
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        return arrays, json.loads(str(arrays.pop("metadata")))
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # of many kinds, from NumPy, zipfile and zlib
-        raise ValueError(
-            f"{path} is damaged or holds no measurements ({error}); delete it to start anew"
-        ) from error
+    arrays = _files.read_arrays(path)
+    if "metadata" not in arrays:
+        raise ValueError(f"{path} holds no measurements; delete it to start anew")
+    return arrays, json.loads(str(arrays.pop("metadata")))
 
 
 def _resume(partial, metadata):
     """What an interrupted run has left, if it measured the same networks."""
     if not partial.exists():
         return {"sigmas": SIGMAS[list(PLACES)]}
-    arrays, stored = read(partial)
+    arrays, stored = read_measurements(partial)
     if stored != metadata:
         raise ValueError(
             f"{partial} was measured with other networks or cases; delete it to start anew"
         )
     return arrays
-
-
-def _write(path, arrays, metadata):
-    """Replace the file at once: a reader sees the old one or the new one."""
-    with open(f"{path}.writing.partial", "wb") as file:
-        np.savez_compressed(file, metadata=json.dumps(metadata), **arrays)
-    os.replace(file.name, path)
 
 
 def _sha256(path):
@@ -325,23 +310,24 @@ def main(arguments=None):
     arguments : list of str, optional
         Instead of the command line: the file to write, by default the one of the package.
     """
-    parser = argparse.ArgumentParser(prog="python -m lindiff.deep.experiments", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lindiff.book.experiments", description=__doc__)
     parser.add_argument("path", nargs="?", type=Path, default=STORED, help="file to write")
     path = _files.target(parser.parse_args(arguments).path)
     partial = Path(f"{path}.partial")
     cases = [(name, case) for name in NAMES for case in CASES]
     print(f"{len(cases)} cases, about {MINUTES} minutes on one core", flush=True)
     metadata = {
-        "data": "see lindiff.deep.experiments",
+        "data": "see lindiff.book.experiments",
         "cases": [list(case) for case in cases],
-        "sha256": {name: _sha256(pretrained.FOLDER / f"{name}.safetensors") for name in NAMES},
+        "sha256": {name: _sha256(checkpoints.FOLDER / f"{name}.safetensors") for name in NAMES},
     }
     arrays = _resume(partial, metadata)
     for name, case in cases:
         if f"{name}/{case}/values" not in arrays:
             for key, value in measure(name, case).items():
                 arrays[f"{name}/{case}/{key}"] = value.astype(np.float16)
-            _write(partial, arrays, metadata)
+            with _files.replacing(partial) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, metadata=json.dumps(metadata), **arrays)
     os.replace(partial, path)
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 

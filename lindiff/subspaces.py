@@ -4,6 +4,8 @@ Vectors are rows, as in :mod:`lindiff.gaussian`. An eigenvector has no sign and,
 repeated eigenvalue, no identity: compare squared cosines, and subspaces rather than vectors.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.linalg
 
@@ -22,11 +24,6 @@ def alignment(u, v):
     -------
     ndarray, shape (...)
         Between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        If the last axes differ or a vector is zero or not finite.
 
     Examples
     --------
@@ -54,11 +51,6 @@ def principal_angles(u, v):
     -------
     ndarray, shape (min(k, m),)
         Angles in radians, ascending [Björck and Golub 1973; computed by SciPy].
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit or a value is not finite.
 
     Examples
     --------
@@ -88,11 +80,6 @@ def align_signs(v, reference):
     -------
     ndarray, shape (k, d)
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ or a value is not finite.
-
     Examples
     --------
     >>> align_signs([[-1.0, 0.0]], [[2.0, 1.0]])
@@ -119,11 +106,6 @@ def fixed_signs(v):
     -------
     ndarray, shape (k, d)
 
-    Raises
-    ------
-    ValueError
-        If `v` is no finite matrix.
-
     Examples
     --------
     >>> fixed_signs([[1.0, -3.0], [-2.0, 2.0 + 1e-9]])
@@ -137,3 +119,51 @@ def fixed_signs(v):
     first = (size >= (1 - 1e-6) * size.max(axis=1, keepdims=True)).argmax(axis=1)
     flip = v[np.arange(len(v)), first] < 0
     return np.where(flip[:, None], 0.0 - v, v)
+
+
+class Overlaps(NamedTuple):
+    """Agreement of leading directions with references, one by one and as spaces.
+
+    Attributes
+    ----------
+    vector : ndarray, shape (..., k)
+        Squared cosine of direction i and reference i; for random ones 1/d on average.
+    subspace : ndarray, shape (..., k)
+        Mean squared cosine of the principal angles between the spaces of the i leading ones, for
+        i = 1, ..., k; for random spaces i/d on average.
+    """
+
+    vector: np.ndarray
+    subspace: np.ndarray
+
+
+def overlaps(vectors, reference):
+    """Agreement of leading directions with references, per vector and per subspace.
+
+    Eigenvectors of close eigenvalues turn into each other at the slightest change, while the space
+    that they span stays: look at both.
+
+    Parameters
+    ----------
+    vectors : array_like, shape (..., k, d)
+        Orthonormal rows, such as ``Trajectory.eigenvectors``.
+    reference : array_like, shape (k, d) or (..., k, d)
+        Orthonormal rows.
+
+    Returns
+    -------
+    Overlaps
+
+    Examples
+    --------
+    >>> overlaps(np.eye(3)[:2], np.eye(3)[[1, 0]])
+    Overlaps(vector=array([0., 0.]), subspace=array([0., 1.]))
+    """
+    vectors, reference = np.asarray(vectors, dtype=float), np.asarray(reference, dtype=float)
+    _check.same_shape("reference", reference.shape[-2:], vectors.shape[-2:])
+    _check.orthonormal("vectors", vectors)
+    _check.orthonormal("reference", reference)
+    squares = (vectors @ reference.swapaxes(-1, -2)) ** 2
+    sums = np.diagonal(squares.cumsum(axis=-1).cumsum(axis=-2), axis1=-2, axis2=-1)
+    diagonal = np.diagonal(squares, axis1=-2, axis2=-1)
+    return Overlaps(diagonal.copy(), sums / np.arange(1, sums.shape[-1] + 1))

@@ -80,11 +80,6 @@ def images(rows, *, columns=None, labels=None, row_labels=None, limits=None, sha
     -------
     matplotlib.figure.Figure
 
-    Raises
-    ------
-    ValueError
-        If the pixels of a row do not fill the shape.
-
     Examples
     --------
     >>> figure = images(np.eye(4), labels=["a", "b", "c", "d"])
@@ -150,11 +145,6 @@ class Frames:
         What the frames show, for readers who do not see them, and the caption.
     start : int, or tuple of int
         Frame shown first; by default the first position of every slider.
-
-    Raises
-    ------
-    ValueError
-        If `labels` or `start` do not fit the sliders.
 
     Examples
     --------
