@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check reseed sample kernels bench train jacobians cover lab notebooks student \
+.PHONY: help book test check-book check reseed sample kernels bench audit train jacobians cover lab notebooks student \
         dist clean
 
 help: ## list the targets
@@ -37,6 +37,7 @@ book: $(STAMP) ## build the site in _build/html; any warning is an error
 test: $(STAMP) ## lint, types, unit tests, doctests, the form of the notebooks, and their values
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(PYTEST) -m "not rendered" --cov
 	PYTHONPATH=tests $(PYTEST) $(NBVAL) $(NOTEBOOKS)
 
@@ -66,6 +67,9 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 	@mkdir -p _build
 	$(BIN)/python -m pytest -q -p no:cacheprovider --benchmark-json=_build/bench.json tests/benchmarks/bench_lindiff.py tests/benchmarks/bench_jacobian.py
 	$(BIN)/python tests/benchmarks/table.py _build/bench.json book/performance.md
+
+audit: $(STAMP) ## compare other libraries' samplers with their exact laws and write the audit page (a minute)
+	$(BIN)/python book/audit.py --store
 
 train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)
 	$(BIN)/python -m lindiff.book.recipes mnist photographs

@@ -102,7 +102,7 @@ __all__ = [
 __version__: str
 if not TYPE_CHECKING:  # a type checker would take any name for an attribute
 
-    def __getattr__(name):
+    def __getattr__(name: str) -> str:
         """Read the version from the metadata of the installed package, when it is asked for."""
         if name == "__version__":
             from importlib.metadata import version

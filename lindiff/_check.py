@@ -3,11 +3,19 @@
 import importlib
 import math
 import warnings
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+
+from lindiff.types import Rng
+
+T = TypeVar("T")
 
 
-def brief(value):
+def brief(value: object) -> str:
     """Text of a value for a message: of an array, and of what is long, the type and the shape."""
     if shape := tuple(getattr(value, "shape", ())):
         return f"of type {type(value).__name__} and shape {shape}"
@@ -15,7 +23,7 @@ def brief(value):
     return text if len(text) <= 80 else f"of type {type(value).__name__}"
 
 
-def real(name, value, dtype=float):
+def real(name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = float) -> np.ndarray:
     """Return `value` as a NumPy array of real numbers, or raise ValueError."""
     if np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries; expected an array without a mask")
@@ -28,7 +36,7 @@ def real(name, value, dtype=float):
         raise ValueError(f"{name} is no array of numbers ({error})") from None
 
 
-def array(name, value, ndim, dtype=float):
+def array(name: str, value: npt.ArrayLike, ndim: int, dtype: npt.DTypeLike = float) -> np.ndarray:
     """Return `value` as a finite NumPy array with `ndim` dimensions, or raise ValueError."""
     out = real(name, value, dtype)
     if out.ndim != ndim:
@@ -41,7 +49,7 @@ def array(name, value, ndim, dtype=float):
     return out
 
 
-def centred(x):
+def centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the rows of `x`, and the rows less their mean.
 
     The first row is taken off before the mean is: a constant column is then exactly zero, and
@@ -52,7 +60,7 @@ def centred(x):
     return x[0] + shift, apart - shift
 
 
-def holds(condition):
+def holds(condition: object) -> bool:
     """Whether a condition on values holds; true where values cannot be known (torch.func.vmap)."""
     try:
         return bool(condition)
@@ -60,7 +68,7 @@ def holds(condition):
         return True
 
 
-def integer(name, value, low, high=math.inf):
+def integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
     """Return `value` as an int between `low` and `high` (both included), or raise ValueError."""
     try:
         out = int(value)
@@ -73,7 +81,7 @@ def integer(name, value, low, high=math.inf):
     return out
 
 
-def number(name, value, low, *, open_low=False):
+def number(name: str, value: Any, low: float, *, open_low: bool = False) -> float:
     """Return `value` as a finite float of at least (or, if `open_low`, above) `low`."""
     try:
         out = float(value)
@@ -87,7 +95,7 @@ def number(name, value, low, *, open_low=False):
     return out
 
 
-def generator(rng):
+def generator(rng: Rng) -> np.random.Generator:
     """Return a NumPy random generator: `rng` itself, one seeded by an int, or an unseeded one."""
     if isinstance(rng, np.random.Generator):
         return rng
@@ -100,14 +108,14 @@ def generator(rng):
     )
 
 
-def kind(name, value, expected):
+def kind(name: str, value: object, expected: type[T]) -> T:
     """Return `value`, or raise ValueError unless it is of the class `expected`."""
     if not isinstance(value, expected):
         raise ValueError(f"{name} is {brief(value)}; expected a {expected.__name__}")
     return value
 
 
-def eigenvalues(name, value):
+def eigenvalues(name: str, value: npt.ArrayLike) -> np.ndarray:
     """Return `value` as a vector of non-negative, descending numbers, or raise ValueError."""
     out = array(name, value, 1)
     if out.size and out.min() < 0:
@@ -118,7 +126,7 @@ def eigenvalues(name, value):
     return out
 
 
-def sigmas(value):
+def sigmas(value: npt.ArrayLike) -> np.ndarray:
     """Return a schedule: at least two non-negative, strictly decreasing standard deviations."""
     out = array("sigmas", value, 1)
     if out.size < 2:
@@ -134,13 +142,13 @@ def sigmas(value):
     return out
 
 
-def same_shape(name, value, expected):
+def same_shape(name: str, value: Iterable[int], expected: Iterable[int]) -> None:
     """Raise ValueError unless the two shapes agree."""
     if tuple(value) != tuple(expected):
         raise ValueError(f"{name} has shape {tuple(value)}; expected {tuple(expected)}")
 
 
-def orthonormal(name, rows):
+def orthonormal(name: str, rows: np.ndarray) -> np.ndarray:
     """Return `rows`, shape (..., k, d), or raise ValueError unless they are orthonormal."""
     error = np.abs(rows @ rows.swapaxes(-1, -2) - np.eye(rows.shape[-2])).max(initial=0.0)
     if not error <= 1e-6:
@@ -148,7 +156,7 @@ def orthonormal(name, rows):
     return rows
 
 
-def optional(module, extra):
+def optional(module: str, extra: str) -> ModuleType:
     """Import an optional dependency, or say how to get it or why it does not load."""
     package = module.split(".")[0]
     try:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 
 @contextmanager
-def replacing(path):
+def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; afterwards it replaces `path`, of which nobody sees a half."""
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
@@ -20,7 +21,7 @@ def replacing(path):
         os.replace(temporary, path)
 
 
-def target(path):
+def target(path: str | Path) -> Path:
     """Return `path` if a file can be written there, or raise ValueError: before the work."""
     path = Path(path)
     try:
@@ -36,7 +37,7 @@ def target(path):
     return path
 
 
-def read_arrays(path, advice="delete it to start anew"):
+def read_arrays(path: str | Path, advice: str = "delete it to start anew") -> dict[str, np.ndarray]:
     """Return the arrays of an ``.npz`` file by name, or raise ValueError if it is damaged."""
     try:
         # opened here, because numpy.load leaves a damaged file open

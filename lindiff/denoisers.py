@@ -10,15 +10,18 @@ for that is what a :class:`LinearDenoiser` does outside the span of its model.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from array_api_compat import array_namespace, device
 
 from lindiff import _check
 from lindiff.gaussian import Gaussian, _spectral_product
+from lindiff.types import Gain
 
 
-def wiener(eigenvalues, sigma):
+def wiener(eigenvalues: npt.ArrayLike, sigma: float) -> np.ndarray:
     r"""Gain of the best linear denoiser, :math:`\lambda_i/(\lambda_i+\sigma^2)`.
 
     Parameters
@@ -42,7 +45,7 @@ def wiener(eigenvalues, sigma):
     return np.divide(lam, lam + variance, out=np.zeros_like(lam), where=lam > 0)
 
 
-def project(eigenvalues, sigma):
+def project(eigenvalues: npt.ArrayLike, sigma: float) -> np.ndarray:
     """Gain of the orthogonal projection onto the model's span: 1, whatever `sigma`.
 
     Parameters, errors and shape as for :func:`wiener`.
@@ -56,7 +59,7 @@ def project(eigenvalues, sigma):
     return (lam > 0).astype(float)
 
 
-def hard_threshold(eigenvalues, sigma):
+def hard_threshold(eigenvalues: npt.ArrayLike, sigma: float) -> np.ndarray:
     r"""Gain of the best projection of free rank: keep mode i iff :math:`\lambda_i>\sigma^2`.
 
     Parameters, errors and shape as for :func:`wiener`.
@@ -70,12 +73,12 @@ def hard_threshold(eigenvalues, sigma):
     return (lam > variance).astype(float)
 
 
-def _gain_arguments(eigenvalues, sigma):
+def _gain_arguments(eigenvalues: npt.ArrayLike, sigma: float) -> tuple[np.ndarray, float]:
     sigma = _check.number("sigma", sigma, 0.0)
     return _check.eigenvalues("eigenvalues", eigenvalues), sigma**2
 
 
-def _rows(y, dim):
+def _rows(y: Any, dim: int) -> Any:
     """Check a batch of observations and return its array namespace."""
     if not hasattr(y, "dtype"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array of shape (n, {dim})")
@@ -91,14 +94,14 @@ def _rows(y, dim):
     return xp
 
 
-def _one_row(y):
+def _one_row(y: Any) -> Any:
     """Turn one observation (d,) into a batch."""
     if not hasattr(y, "dtype"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array of shape (d,)")
     return y[None, :]
 
 
-def _like(y, xp, *arrays):
+def _like(y: Any, xp: Any, *arrays: npt.ArrayLike) -> list[Any]:
     """Bring NumPy arrays to the namespace, precision and device of `y`."""
     return [xp.asarray(a, dtype=y.dtype, device=device(y)) for a in arrays]
 
@@ -124,14 +127,16 @@ class LinearDenoiser:
     """
 
     model: Gaussian
-    gain: Callable = wiener
+    gain: Gain = wiener
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check.kind("model", self.model, Gaussian)
-        _check.kind("gain", self.gain, Callable)
+        _check.kind("gain", self.gain, Callable)  # type: ignore[arg-type]  # a class to `isinstance`
 
     @classmethod
-    def fit(cls, x, rank=None, gain=wiener):
+    def fit(
+        cls, x: npt.ArrayLike, rank: int | None = None, gain: Gain = wiener
+    ) -> "LinearDenoiser":
         r"""Fit to samples: with :func:`wiener`, the least-squares denoiser over all noise draws.
 
         Among affine maps (of linear rank at most `rank`) it minimises
@@ -150,24 +155,24 @@ class LinearDenoiser:
         """
         return cls(Gaussian.fit(x, rank), gain)
 
-    def gains(self, sigma):
+    def gains(self, sigma: float) -> np.ndarray:
         """Return the gain of each mode at noise level `sigma`, shape (r,)."""
         gains = _check.array("result of gain", self.gain(self.model.eigenvalues, sigma), 1)
         _check.same_shape("result of gain", gains.shape, (self.model.rank,))
         return gains
 
-    def matrix(self, sigma):
+    def matrix(self, sigma: float) -> np.ndarray:
         """Return the linear part, a symmetric (d, d) matrix: the Jacobian of the denoiser."""
         return (self.model.basis.T * self.gains(sigma)) @ self.model.basis
 
-    def colour(self, white, sigma, function):
+    def colour(self, white: Any, sigma: float, function: Callable[[Any], Any]) -> Any:
         """Multiply rows `white` (n, d) by a function of the linear part, applied to its gains."""
         xp = _rows(white, self.model.dim)
         inside = function(self.gains(sigma))
         basis, inside = _like(white, xp, self.model.basis, inside)
         return _spectral_product(white, basis, inside, float(function(0.0)))
 
-    def __call__(self, y, sigma):
+    def __call__(self, y: Any, sigma: float) -> Any:
         """Denoise rows `y` (n, d) at noise standard deviation `sigma`."""
         xp = _rows(y, self.model.dim)
         mean, basis, gains = _like(y, xp, self.model.mean, self.model.basis, self.gains(sigma))

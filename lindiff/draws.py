@@ -13,10 +13,12 @@ And if the data are Gaussian spikes, rotations bring the whole matrix to a narro
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 import scipy.sparse.linalg
 
 from lindiff import _check
+from lindiff.types import Rng
 
 
 class Alignment(NamedTuple):
@@ -38,7 +40,9 @@ class Alignment(NamedTuple):
 _DEPTH = 24
 
 
-def draw_alignment(dim, n_samples, spikes, sigma, size, *, rng=None):
+def draw_alignment(
+    dim: int, n_samples: int, spikes: npt.ArrayLike, sigma: float, size: int, *, rng: Rng = None
+) -> Alignment:
     r"""Draw eigenvalues and squared cosines from their exact law, without making any data.
 
     In coordinates whose first r axes are the true directions, rotations that keep those axes
@@ -78,7 +82,9 @@ def draw_alignment(dim, n_samples, spikes, sigma, size, *, rng=None):
     return Alignment(values, cosine**2)
 
 
-def draw_overlaps(dim, n_samples, spikes, sigma, size, *, rng=None):
+def draw_overlaps(
+    dim: int, n_samples: int, spikes: npt.ArrayLike, sigma: float, size: int, *, rng: Rng = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw eigenvalues and *signed* cosines: :func:`draw_alignment` before squaring.
 
     Parameters, errors and cost as for :func:`draw_alignment`.
@@ -113,7 +119,9 @@ def draw_overlaps(dim, n_samples, spikes, sigma, size, *, rng=None):
     return eigenvalue, cosine * towards[:, :, None]
 
 
-def _edge_of_band(d, n, scale, rng):
+def _edge_of_band(
+    d: int, n: int, scale: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Top r eigenvalues of B'B for unit noise and the first r entries of their vectors."""
     r = scale.size
     full = min(n, d)
@@ -129,26 +137,26 @@ def _edge_of_band(d, n, scale, rng):
         depth *= 2
 
 
-def _edge_length(d, n):
+def _edge_length(d: int, n: int) -> float:
     """Decay length, in rows of B, of an eigenvector at the upper edge of the bulk."""
     a, b = float(n), float(d)
     slope = (np.sqrt(a) + np.sqrt(b)) ** 2 / np.sqrt(a * b)  # fall of the local edge per row
     return (np.sqrt(a * b) / slope) ** (1 / 3)
 
 
-def _band_rows(d, n, r, start, stop, rng):
+def _band_rows(
+    d: int, n: int, r: int, start: int, stop: int, rng: np.random.Generator
+) -> np.ndarray:
     """Rows start..stop of the band for unit noise and without spikes."""
     i = np.arange(start, stop)
     rows = rng.standard_normal((r + 1, i.size))
     rows[0] = np.sqrt(rng.chisquare(n - i))
-    left = d - r - i
-    rows[r] = np.where(left > 0, np.sqrt(rng.chisquare(np.maximum(left, 1))), 0.0)
-    for k in range(1, r):  # no entries to the right of column d
-        rows[k, i + k >= d] = 0.0
+    # entries to the right of column d have no degrees of freedom, and are never read
+    rows[r] = np.sqrt(rng.chisquare(np.maximum(d - r - i, 1)))
     return rows
 
 
-def _top_of_gram(band, scale, d):
+def _top_of_gram(band: np.ndarray, scale: np.ndarray, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Top r eigenpairs of B'B, B the banded matrix with its first r columns scaled."""
     r, rows = band.shape[0] - 1, band.shape[1]
     columns = min(rows + r, d)
@@ -182,7 +190,7 @@ def _top_of_gram(band, scale, d):
     return values[::-1], vectors[:, ::-1]
 
 
-def _symmetric_root(gram):
+def _symmetric_root(gram: np.ndarray) -> np.ndarray:
     r"""Symmetric square root of a Gram matrix, a continuous function of it.
 
     The root of an eigenvalue has an infinite slope at zero: rounding of size epsilon in the matrix
@@ -212,7 +220,7 @@ def _symmetric_root(gram):
     return (vectors * roots) @ vectors.T
 
 
-def wishart(dim, degrees, *, rng=None):
+def wishart(dim: int, degrees: int, *, rng: Rng = None) -> np.ndarray:
     """Draw a white Wishart matrix, by Bartlett's factor or, if it is singular, directly.
 
     Parameters

@@ -4,6 +4,7 @@ Known mean throughout; for an estimated one replace N by N - 1.
 """
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 import scipy.optimize
 import scipy.special
@@ -12,9 +13,10 @@ from lindiff import _check
 from lindiff.denoisers import wiener
 from lindiff.draws import _symmetric_root, wishart
 from lindiff.gaussian import Gaussian
+from lindiff.types import Rng
 
 
-def effective_noise(eigenvalues, sigma, n_samples):
+def effective_noise(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int) -> float:
     r"""Effective noise variance :math:`\kappa` of a denoiser fitted to N samples.
 
     Averaged over training sets, :math:`\hat\Sigma(\hat\Sigma+\sigma^2)^{-1}` acts like
@@ -48,7 +50,9 @@ def effective_noise(eigenvalues, sigma, n_samples):
     n = _check.integer("n_samples", n_samples, 1)
     lam = lam[lam > 0]
 
-    def gap(kappa):  # increasing in kappa: divided by kappa to remove the root at zero
+    def gap(
+        kappa: float,
+    ) -> float:  # increasing in kappa: divided by kappa to remove the root at zero
         return 1 - variance / kappa - (lam / (lam + kappa)).sum() / n
 
     if lam.size == 0 or (variance == 0 and lam.size <= n):
@@ -60,7 +64,7 @@ def effective_noise(eigenvalues, sigma, n_samples):
     return float(np.exp(root))
 
 
-def infinite_draw_risk(eigenvalues, sigma, n_samples):
+def infinite_draw_risk(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int) -> float:
     r"""Expected error of the denoiser fitted to N samples with infinitely many noise draws.
 
     With :math:`\kappa` of :func:`effective_noise` and
@@ -96,7 +100,7 @@ def infinite_draw_risk(eigenvalues, sigma, n_samples):
     return float(variance * share.sum() + (kappa**2 - variance**2) * spread)
 
 
-def single_draw_risk(eigenvalues, sigma, n_samples):
+def single_draw_risk(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int) -> float:
     r"""Expected error of least squares on N pairs with one noise draw each, Gaussian data.
 
     Exactly :math:`\frac{N-1}{N-d-1}` times the Wiener error, for known mean and :math:`N>d+1`;
@@ -129,7 +133,7 @@ def single_draw_risk(eigenvalues, sigma, n_samples):
     return float(best * (n - 1) / (n - lam.size - 1)) if n > lam.size + 1 else float("inf")
 
 
-def denoiser_risk(model, matrix, sigma):
+def denoiser_risk(model: Gaussian, matrix: npt.ArrayLike, sigma: float) -> float:
     r"""Mean squared error of a matrix on the centred law of `model`, exact.
 
     Wiener's error plus :math:`\|(A-W_\sigma)(\Sigma+\sigma^2)^{1/2}\|_F^2`.
@@ -161,7 +165,7 @@ def denoiser_risk(model, matrix, sigma):
     return float(np.sum((error @ clean) * error) + sigma**2 * np.sum(a**2))
 
 
-def gaussian_fit_kl(dim, n_samples):
+def gaussian_fit_kl(dim: int, n_samples: int) -> tuple[float, float]:
     r"""Expected divergences between a Gaussian law and its fit, for known mean; exact.
 
     .. math:: \mathbb E\,\mathrm{KL}(p\|\hat p)=\tfrac d2\Big[\tfrac N{N-d-1}-1+L\Big],\quad
@@ -193,7 +197,9 @@ def gaussian_fit_kl(dim, n_samples):
     return float(forward), float(-logs / 2)
 
 
-def least_squares_denoiser(x, sigma, draws, *, rng=None):
+def least_squares_denoiser(
+    x: npt.ArrayLike, sigma: float, draws: float, *, rng: Rng = None
+) -> np.ndarray:
     r"""Matrix that regresses samples on `draws` noisy copies of each, about a known zero mean.
 
     Only Gram matrices are drawn, so the cost depends on neither N nor `draws`: the copies of one

@@ -14,9 +14,11 @@ Two transforms are offered:
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.fft
 
 from lindiff import _check
@@ -37,13 +39,13 @@ class Spectrum(NamedTuple):
     ----------
     frequency, power : ndarray, shape (m,)
         Means over the modes of each ring; the first frequency is 0.
-    count : ndarray of int, shape (m,)
-        Modes in each ring; they sum to the number of pixels.
+    modes : ndarray of int, shape (m,)
+        Number of modes in each ring; they sum to the number of pixels.
     """
 
     frequency: np.ndarray
     power: np.ndarray
-    count: np.ndarray
+    modes: np.ndarray
 
 
 class Slope(NamedTuple):
@@ -67,7 +69,7 @@ class Slope(NamedTuple):
     amplitude: float
 
 
-def _images(v, shape):
+def _images(v: npt.ArrayLike, shape: Sequence[int] | None) -> np.ndarray:
     """Return `v` as images of shape (k, h, w), at least 2 × 2 pixels."""
     v = _check.array("v", v, 3 if np.ndim(v) == 3 else 2)
     if shape is None:
@@ -86,7 +88,7 @@ def _images(v, shape):
     return v.reshape(-1, h, w)
 
 
-def _radius(shape, transform):
+def _radius(shape: Sequence[int], transform: str) -> np.ndarray:
     """Radial frequency of each mode, shape (h, w)."""
     if transform == "fourier":
         down, across = (np.fft.fftfreq(side) for side in shape)
@@ -97,17 +99,19 @@ def _radius(shape, transform):
     return np.hypot(down[:, None], across)
 
 
-def _power(images, transform):
+def _power(images: np.ndarray, transform: str) -> np.ndarray:
     """Power of each mode of each image, shape (k, h, w); orthonormal, so that sums agree."""
     act = scipy.fft.fft2 if transform == "fourier" else scipy.fft.dctn
     return np.abs(act(images, norm="ortho", axes=(1, 2))) ** 2
 
 
-def radial_spectrum(v, shape=None, *, transform="fourier"):
+def radial_spectrum(
+    v: npt.ArrayLike, shape: Sequence[int] | None = None, *, transform: str = "fourier"
+) -> Spectrum:
     r"""Power of images against radial frequency, averaged over rings, directions and images.
 
     The transforms are orthonormal, so Parseval's identity reads
-    :math:`\sum_{\text{rings}} \text{count}\cdot\text{power} = \frac1k\sum_{j=1}^k |v_j|^2`.
+    :math:`\sum_{\text{rings}} \text{modes}\cdot\text{power} = \frac1k\sum_{j=1}^k |v_j|^2`.
     Rings are one lowest frequency wide. Nothing is subtracted: ring 0 holds the mean grey alone.
 
     Parameters
@@ -142,13 +146,18 @@ def radial_spectrum(v, shape=None, *, transform="fourier"):
     # in blocks: the transform of all patches at once may not fit into memory
     blocks = np.array_split(images, -(-len(images) // 1024))
     power = sum(_power(block, transform).sum(axis=0) for block in blocks) / len(images)
-    count = np.bincount(ring)
-    total = [np.bincount(ring, weights=part.ravel()) for part in (radius, power)]
-    filled = count > 0  # images far from square may leave a ring empty
-    return Spectrum(*(part[filled] / count[filled] for part in total), count[filled])
+    modes = np.bincount(ring)
+    filled = modes > 0  # images far from square may leave a ring empty
+    modes = modes[filled]
+    frequency, mean_power = (
+        np.bincount(ring, weights=part.ravel())[filled] / modes for part in (radius, power)
+    )
+    return Spectrum(frequency, mean_power, modes)
 
 
-def mean_frequency(v, shape=None, *, transform="fourier"):
+def mean_frequency(
+    v: npt.ArrayLike, shape: Sequence[int] | None = None, *, transform: str = "fourier"
+) -> np.ndarray:
     r"""Mean radial frequency of each image, weighted with its power.
 
     .. math:: \bar f(v) = \sum_k f_k |\hat v_k|^2 \Big/ \sum_k |\hat v_k|^2
@@ -185,7 +194,7 @@ def mean_frequency(v, shape=None, *, transform="fourier"):
     return (power * radius).sum(axis=(1, 2)) / power.sum(axis=(1, 2))
 
 
-def _sorted_basis(rows, transform):
+def _sorted_basis(rows: np.ndarray, transform: str) -> Basis:
     """Order waves by frequency, ties by their place in the frequency plane."""
     side = math.isqrt(len(rows))
     frequency = _radius((side, side), transform).ravel()
@@ -194,7 +203,7 @@ def _sorted_basis(rows, transform):
     return Basis(rows[order], frequency[order])
 
 
-def fourier_basis(size):
+def fourier_basis(size: int) -> Basis:
     r"""Orthonormal real Fourier basis on periodic images of size × size pixels.
 
     Each row is a plane wave, :math:`\sqrt2\cos(\theta-\pi/4)=\cos\theta+\sin\theta` with
@@ -224,7 +233,7 @@ def fourier_basis(size):
     return _sorted_basis(wave[total.reshape(size**2, size**2)], "fourier")
 
 
-def dct_basis(size):
+def dct_basis(size: int) -> Basis:
     r"""Orthonormal basis of the two-dimensional DCT-II [Ahmed, Natarajan and Rao 1974].
 
     Rows are products of :math:`\cos(\pi a(y+\frac12)/\text{size})` in both directions, with
@@ -254,7 +263,7 @@ def dct_basis(size):
     return _sorted_basis(np.kron(line, line), "cosine")
 
 
-def stationary(size, alpha):
+def stationary(size: int, alpha: float) -> Gaussian:
     r"""Centred stationary Gaussian images with per-mode power :math:`\propto f^{-\alpha}`.
 
     The eigenvectors are those of :func:`fourier_basis` without the constant: every image has the
@@ -289,7 +298,9 @@ def stationary(size, alpha):
     return Gaussian(np.zeros(size**2), values[order], rows[order])
 
 
-def spectral_slope(frequency, power, low, high):
+def spectral_slope(
+    frequency: npt.ArrayLike, power: npt.ArrayLike, low: float, high: float
+) -> Slope:
     r"""Fit :math:`A f^{-\alpha}` to a spectrum between two frequencies.
 
     Ordinary least squares of log power on log frequency, each point of equal weight. The standard

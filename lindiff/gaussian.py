@@ -8,12 +8,15 @@ The **rows** of ``basis`` are the :math:`u_i`, so that a row reshapes to an imag
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 
 from lindiff import _check
 from lindiff.subspaces import fixed_signs
+from lindiff.types import Rng
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,30 +45,32 @@ class Gaussian:
     eigenvalues: np.ndarray
     basis: np.ndarray
 
-    def __post_init__(self):
-        mean = _check.array("mean", self.mean, 1)
-        values = _check.eigenvalues("eigenvalues", self.eigenvalues)
-        basis = _check.array("basis", self.basis, 2)
+    def __init__(
+        self, mean: npt.ArrayLike, eigenvalues: npt.ArrayLike, basis: npt.ArrayLike
+    ) -> None:
+        mean = _check.array("mean", mean, 1)
+        values = _check.eigenvalues("eigenvalues", eigenvalues)
+        basis = _check.array("basis", basis, 2)
         _check.same_shape("basis", basis.shape, (values.size, mean.size))
         _check.orthonormal("basis", basis)
         for name, value in (("mean", mean), ("eigenvalues", values), ("basis", basis)):
             object.__setattr__(self, name, value.copy())  # a law does not change under its user
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Gaussian(dim={self.dim}, rank={self.rank})"
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         """Dimension d of the space."""
         return self.mean.size
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         """Number r of eigenvectors held, those of eigenvalue zero included."""
         return self.eigenvalues.size
 
     @classmethod
-    def fit(cls, x, rank=None):
+    def fit(cls, x: npt.ArrayLike, rank: int | None = None) -> "Gaussian":
         r"""Maximum-likelihood Gaussian of the rows of `x`: their PCA.
 
         Parameters
@@ -108,7 +113,7 @@ class Gaussian:
         values = np.where(values > max(d, 10) * np.finfo(float).eps * values[0], values, 0.0)
         return cls(mean, values, fixed_signs(basis))
 
-    def sample(self, n, *, rng=None):
+    def sample(self, n: int, *, rng: Rng = None) -> np.ndarray:
         r"""Draw `n` independent samples, shape (n, d).
 
         White noise times :math:`\Sigma^{1/2}`: a seeded draw depends on the covariance alone, not
@@ -118,12 +123,12 @@ class Gaussian:
         white = _check.generator(rng).standard_normal((n, self.dim))
         return self.mean + _spectral_product(white, self.basis, np.sqrt(self.eigenvalues))
 
-    def covariance(self):
+    def covariance(self) -> np.ndarray:
         """Return the covariance matrix, shape (d, d)."""
         return (self.basis.T * self.eigenvalues) @ self.basis
 
 
-def _spectral_product(rows, basis, inside, outside=0.0):
+def _spectral_product(rows: Any, basis: Any, inside: Any, outside: float = 0.0) -> Any:
     r"""Multiply rows by the symmetric matrix with given eigenvectors and eigenvalues.
 
     Parameters
@@ -158,14 +163,14 @@ def _spectral_product(rows, basis, inside, outside=0.0):
     return product if outside == 0 else product + outside * rows
 
 
-def _check_same_dim(a, b):
+def _check_same_dim(a: Gaussian, b: Gaussian) -> None:
     for name, law in (("a", a), ("b", b)):
         _check.kind(name, law, Gaussian)
     if a.dim != b.dim:
         raise ValueError(f"the laws have dimensions {a.dim} and {b.dim}; expected equal ones")
 
 
-def wasserstein2(a, b):
+def wasserstein2(a: Gaussian, b: Gaussian) -> float:
     r"""Wasserstein-2 distance between two Gaussian laws, exact at any rank.
 
     .. math:: W_2^2 = |\mu_a-\mu_b|^2 + \mathrm{tr}\,\Sigma_a + \mathrm{tr}\,\Sigma_b
@@ -205,7 +210,7 @@ def wasserstein2(a, b):
     return float(np.sqrt(((a.mean - b.mean) ** 2).sum() + spread))
 
 
-def kl_divergence(a, b):
+def kl_divergence(a: Gaussian, b: Gaussian) -> float:
     r"""Kullback-Leibler divergence :math:`\mathrm{KL}(a\|b)` in nats.
 
     It is infinite unless both laws live on the same affine subspace: a singular covariance
@@ -246,7 +251,7 @@ def kl_divergence(a, b):
     return float(0.5 * (trace + (inside**2 / values_b).sum() - values_a.size + logs))
 
 
-def _support(law):
+def _support(law: Gaussian) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues and rows of the basis that are non-zero up to rounding."""
     floor = law.dim * np.finfo(float).eps * law.eigenvalues.max(initial=0.0)
     keep = law.eigenvalues > floor

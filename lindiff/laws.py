@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from lindiff import _check
 from lindiff.denoisers import LinearDenoiser
 from lindiff.gaussian import _spectral_product
 from lindiff.samplers import _denoise, _require_rule, _scaled, ddim
+from lindiff.types import Denoiser, HasGains, Noise, Rng, StepRule
 
 
 class Law(NamedTuple):
@@ -53,7 +55,13 @@ class AffineMap(NamedTuple):
     covariance: np.ndarray
 
 
-def law(denoiser, sigmas, *, step=ddim, start=None):
+def law(
+    denoiser: HasGains,
+    sigmas: npt.ArrayLike,
+    *,
+    step: StepRule = ddim,
+    start: npt.ArrayLike | None = None,
+) -> Law:
     r"""Exact law of the sampler that :func:`~lindiff.samplers.sample` runs, without sampling.
 
     All maps share the eigenbasis of the model, so each mode evolves alone; the step rule is
@@ -89,7 +97,13 @@ def law(denoiser, sigmas, *, step=ddim, start=None):
     return _mode_law(denoiser.gains, sigmas, step, start)
 
 
-def contributions(denoiser, sigmas, *, step=ddim, start=None):
+def contributions(
+    denoiser: HasGains,
+    sigmas: npt.ArrayLike,
+    *,
+    step: StepRule = ddim,
+    start: npt.ArrayLike | None = None,
+) -> Contributions:
     r"""Split the generated variance into what the initial state and each step's noise left.
 
     .. math:: v_i = \Big(\prod_{t=1}^{T} g_{i,t}\Big)^2 v_{i,T}
@@ -123,7 +137,9 @@ def contributions(denoiser, sigmas, *, step=ddim, start=None):
     return Contributions(later[0] ** 2 * start, (after * noises) ** 2)
 
 
-def _law_arguments(denoiser, sigmas, start):
+def _law_arguments(
+    denoiser: HasGains, sigmas: npt.ArrayLike, start: npt.ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Check the arguments of a law; the schedule and the initial variance of each mode."""
     sigmas = _check.sigmas(sigmas)
     if not hasattr(denoiser, "gains"):
@@ -149,10 +165,12 @@ def _law_arguments(denoiser, sigmas, start):
     return sigmas, variance
 
 
-def _mode_steps(gains, sigmas, step, modes):
+def _mode_steps(
+    gains: Callable[[float], np.ndarray], sigmas: np.ndarray, step: StepRule, modes: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Factor and noise of every step in every mode: the step rule run on ones."""
 
-    def denoiser(z, sigma):
+    def denoiser(z: np.ndarray, sigma: float) -> np.ndarray:
         return gains(sigma) * z
 
     factors, noises, one = [], [], np.ones(modes)
@@ -163,7 +181,9 @@ def _mode_steps(gains, sigmas, step, modes):
     return np.array(factors), np.array(noises)
 
 
-def _mode_law(gains, sigmas, step, start):
+def _mode_law(
+    gains: Callable[[float], np.ndarray], sigmas: np.ndarray, step: StepRule, start: np.ndarray
+) -> Law:
     """Gains and variances of the modes at every level."""
     factors, noises = _mode_steps(gains, sigmas, step, start.shape)
     variance = [np.array(start)]
@@ -173,7 +193,15 @@ def _mode_law(gains, sigmas, step, start):
     return Law(gain, np.array(variance))
 
 
-def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng=None):
+def draw(
+    denoiser: LinearDenoiser,
+    sigmas: npt.ArrayLike,
+    n: int,
+    *,
+    step: StepRule = ddim,
+    times: npt.ArrayLike = (-1,),
+    rng: Rng = None,
+) -> np.ndarray:
     """Draw trajectories from the exact law of a linear sampler, at chosen levels only.
 
     The samples have jointly the law of the states that :func:`~lindiff.samplers.sample`
@@ -212,7 +240,9 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng=None):
     model = _check.kind("denoiser", denoiser, LinearDenoiser).model
     stops = _indices(times, len(sigmas))
 
-    def gains(sigma):  # the last mode stands for everything outside the span of the model
+    def gains(
+        sigma: float,
+    ) -> np.ndarray:  # the last mode stands for everything outside the span of the model
         return np.append(denoiser.gains(sigma), 0.0)
 
     x = sigmas[0] * rng.standard_normal((n, model.dim))
@@ -230,7 +260,7 @@ def draw(denoiser, sigmas, n, *, step=ddim, times=(-1,), rng=None):
     return out
 
 
-def _indices(times, levels):
+def _indices(times: npt.ArrayLike, levels: int) -> list[int]:
     """Places in a schedule, counted from its start."""
     stops = _check.array("times", times, 1)
     stops = np.where(stops < 0, stops + levels, stops)
@@ -242,7 +272,9 @@ def _indices(times, levels):
     return stops.astype(int).tolist()
 
 
-def affine_map(denoiser, sigmas, dim, *, step=ddim):
+def affine_map(
+    denoiser: Denoiser, sigmas: npt.ArrayLike, dim: int, *, step: StepRule = ddim
+) -> AffineMap:
     r"""Fold a sampler with an affine denoiser into one affine map with Gaussian noise.
 
     For denoisers whose basis changes with the level nothing commutes; the rule is then run on
@@ -286,7 +318,7 @@ def affine_map(denoiser, sigmas, dim, *, step=ddim):
     unit = float(sigmas[0])
     matrix, offset, covariance = unit * np.eye(dim), np.zeros(dim), np.zeros((dim, dim))
 
-    def linear(rows, sigma):
+    def linear(rows: np.ndarray, sigma: float) -> np.ndarray:
         at_zero = _denoise(denoiser, np.zeros((1, dim)), sigma)
         return _denoise(denoiser, rows, sigma) - at_zero
 
@@ -294,7 +326,11 @@ def affine_map(denoiser, sigmas, dim, *, step=ddim):
         _require_affine(linear, dim, sigma)
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
 
-        def move(rows, act=linear, levels=(sigma, sigma_next)):
+        def move(
+            rows: np.ndarray,
+            act: Denoiser = linear,
+            levels: tuple[float, float] = (sigma, sigma_next),
+        ) -> tuple[np.ndarray, Noise]:
             return step(rows, act(rows, levels[0]), *levels, act)
 
         # rows of matrix.T are images of vectors of one unit: a batch of states
@@ -311,7 +347,7 @@ def affine_map(denoiser, sigmas, dim, *, step=ddim):
     return AffineMap(matrix / unit, offset, covariance * unit)
 
 
-def _require_affine(linear: Callable, dim, sigma):
+def _require_affine(linear: Denoiser, dim: int, sigma: float) -> None:
     """Raise ValueError unless the centred denoiser is additive on two probes."""
     probe = sigma * np.random.default_rng(0).standard_normal((2, dim))
     apart, together = linear(probe, sigma).sum(axis=0), linear(probe.sum(axis=0)[None], sigma)[0]

@@ -3,17 +3,21 @@ r"""Laws that are not Gaussian, with exact denoisers: mixtures, and the samples 
 Observation model and array types as in :mod:`lindiff.denoisers`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from lindiff import _check
 from lindiff.denoisers import LinearDenoiser, _like, _one_row, _rows
 from lindiff.gaussian import Gaussian
+from lindiff.types import Rng
 
 
-def _scaled_gaps(xp, squares, sigma):
+def _scaled_gaps(xp: Any, squares: Any, sigma: float) -> Any:
     """Differences of squares (n, K) to the least of each row, over sigma squared."""
     gaps = squares - xp.min(squares, axis=1, keepdims=True)
     # twice by sigma: its square may be zero in the precision of the caller
@@ -23,14 +27,14 @@ def _scaled_gaps(xp, squares, sigma):
         return gaps / scale / scale
 
 
-def _covariance(points, weights):
+def _covariance(points: Any, weights: Any) -> Any:
     """Covariance (d, d) of points (n, d) with the given probabilities (n,)."""
     apart = points - points[0, :]  # where all are far from the origin, their differences count
     apart = apart - weights[None, :] @ apart
     return (apart.T * weights) @ apart
 
 
-def _softmax(xp, logits):
+def _softmax(xp: Any, logits: Any) -> Any:
     weights = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
     return weights / xp.sum(weights, axis=1, keepdims=True)
 
@@ -63,11 +67,11 @@ class GaussianMixture:
     """
 
     weights: np.ndarray
-    components: tuple
+    components: tuple[Gaussian, ...]
 
-    def __post_init__(self):
-        weights = _check.array("weights", self.weights, 1)
-        components = tuple(self.components)
+    def __init__(self, weights: npt.ArrayLike, components: Iterable[Gaussian]) -> None:
+        weights = _check.array("weights", weights, 1)
+        components = tuple(components)
         _check.same_shape("weights", weights.shape, (len(components),))
         if weights.size == 0 or weights.min() <= 0 or abs(weights.sum() - 1) > 1e-9:
             raise ValueError(f"weights is {weights}; expected positive numbers that sum to 1")
@@ -81,14 +85,14 @@ class GaussianMixture:
         object.__setattr__(self, "weights", weights / weights.sum())
         object.__setattr__(self, "components", components)
 
-    def sample(self, n, *, rng=None):
+    def sample(self, n: int, *, rng: Rng = None) -> np.ndarray:
         """Draw `n` independent samples, shape (n, d)."""
         rng = _check.generator(rng)
         counts = rng.multinomial(_check.integer("n", n, 1), self.weights)
         drawn = [c.sample(m, rng=rng) for c, m in zip(self.components, counts, strict=True) if m]
         return rng.permutation(np.concatenate(drawn))
 
-    def _evidence(self, y, sigma, xp):
+    def _evidence(self, y: Any, sigma: float, xp: Any) -> tuple[Any, Any]:
         r"""Constants (K,) and squares (n, K) of the log densities.
 
         Component k has the log density ``constant[k] - square[:, k] / (2 * sigma**2)``. Squares
@@ -108,11 +112,11 @@ class GaussianMixture:
             squares.append(xp.sum(inside**2 * kept, axis=1) + xp.sum(outside**2, axis=1))
         return _like(y, xp, np.array(constants))[0], xp.stack(squares, axis=1)
 
-    def _responsibilities(self, y, sigma, xp):
+    def _responsibilities(self, y: Any, sigma: float, xp: Any) -> Any:
         constants, squares = self._evidence(y, sigma, xp)
         return _softmax(xp, constants - _scaled_gaps(xp, squares, sigma) / 2)
 
-    def log_density(self, y, sigma):
+    def log_density(self, y: Any, sigma: float) -> Any:
         """Log density of the noisy law at rows `y`, shape (n,)."""
         xp = _rows(y, self.components[0].dim)
         constants, squares = self._evidence(y, sigma, xp)
@@ -121,7 +125,7 @@ class GaussianMixture:
         common = xp.min(squares, axis=1) / float(sigma) / float(sigma) / 2
         return top + xp.log(xp.sum(xp.exp(logits - top[:, None]), axis=1)) - common
 
-    def __call__(self, y, sigma):
+    def __call__(self, y: Any, sigma: float) -> Any:
         """Denoise rows `y` (n, d) at noise standard deviation `sigma` > 0."""
         xp = _rows(y, self.components[0].dim)
         rho = self._responsibilities(y, sigma, xp)
@@ -129,7 +133,7 @@ class GaussianMixture:
             rho[:, k : k + 1] * LinearDenoiser(c)(y, sigma) for k, c in enumerate(self.components)
         )
 
-    def jacobian(self, y, sigma):
+    def jacobian(self, y: Any, sigma: float) -> Any:
         """Jacobian at one point `y` (d,), shape (d, d): symmetric, ``Cov[x|y] / sigma**2``."""
         rows = _one_row(y)
         xp = _rows(rows, self.components[0].dim)
@@ -162,19 +166,21 @@ class EmpiricalBayes:
     """
 
     x: np.ndarray
+    _centre: np.ndarray = field(init=False)
+    _apart: np.ndarray = field(init=False)
 
-    def __post_init__(self):
-        x = _check.array("x", self.x, 2)
+    def __init__(self, x: npt.ArrayLike) -> None:
+        x = _check.array("x", x, 2)
         _check.integer("number of samples (rows of x)", len(x), 1)
         centre, apart = _check.centred(x)  # distances far from the origin would lose their digits
         for name, value in (("x", x.copy()), ("_centre", centre), ("_apart", apart)):
             object.__setattr__(self, name, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         n, dim = self.x.shape
         return f"EmpiricalBayes(n={n}, dim={dim})"
 
-    def weights(self, y, sigma):
+    def weights(self, y: Any, sigma: float) -> Any:
         """Posterior probabilities of the training samples given rows `y`, shape (n, N).
 
         Raises
@@ -190,13 +196,13 @@ class EmpiricalBayes:
         centre, x, half = _like(y, xp, self._centre, self._apart, (self._apart**2).sum(axis=1) / 2)
         return _softmax(xp, ((y - centre) @ x.T - half) / variance)
 
-    def __call__(self, y, sigma):
+    def __call__(self, y: Any, sigma: float) -> Any:
         """Denoise rows `y` (n, d) at noise standard deviation `sigma` > 0."""
         rho = self.weights(y, sigma)
         (x,) = _like(y, array_namespace(y), self.x)
         return rho @ x
 
-    def jacobian(self, y, sigma):
+    def jacobian(self, y: Any, sigma: float) -> Any:
         """Jacobian at one point `y` (d,), shape (d, d): symmetric, ``Cov[x|y] / sigma**2``."""
         rho = self.weights(_one_row(y), sigma)[0, :]
         (x,) = _like(y, array_namespace(y), self._apart)

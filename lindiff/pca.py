@@ -8,9 +8,11 @@ enters through a Wishart matrix:
           \qquad G \in \mathbb R^{k\times d}\ \text{Gaussian},\quad R\sim\mathrm{Wishart}_d(N-k).
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 import scipy.linalg.blas
 import scipy.sparse.linalg
@@ -18,6 +20,7 @@ import scipy.sparse.linalg
 from lindiff import _check
 from lindiff.draws import _symmetric_root, wishart
 from lindiff.subspaces import fixed_signs
+from lindiff.types import Rng
 
 
 class Bases(NamedTuple):
@@ -34,7 +37,7 @@ class Bases(NamedTuple):
     basis: np.ndarray
 
 
-def _core(x):
+def _core(x: npt.ArrayLike) -> tuple[np.ndarray, int, int, int]:
     """Centred samples up to a rotation of the samples: rows (k, d), and the unused dimensions."""
     x = _check.array("x", x, 2)
     n, d = x.shape
@@ -46,17 +49,21 @@ def _core(x):
     return _symmetric_root(centred.T @ centred), n - 1 - d, n, d
 
 
-def _noisy_gram(core, extra, sigma, rng):
+def _noisy_gram(core: np.ndarray, extra: int, sigma: float, rng: np.random.Generator) -> np.ndarray:
     noisy = core + sigma * rng.standard_normal(core.shape)
     return noisy.T @ noisy + sigma**2 * wishart(core.shape[1], extra, rng=rng)
 
 
-def _fresh(core, extra, sigmas, rng):
+def _fresh(
+    core: np.ndarray, extra: int, sigmas: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
     for sigma in sigmas:
         yield _noisy_gram(core, extra, sigma, rng)
 
 
-def _frozen(core, extra, sigmas, rng):
+def _frozen(
+    core: np.ndarray, extra: int, sigmas: np.ndarray, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
     noise = rng.standard_normal(core.shape)
     cross = core.T @ noise
     data, cross = core.T @ core, cross + cross.T
@@ -70,7 +77,9 @@ def _frozen(core, extra, sigmas, rng):
         yield gram
 
 
-def _cumulative(core, extra, sigmas, rng):
+def _cumulative(
+    core: np.ndarray, extra: int, sigmas: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
     previous, grams = 0.0, []
     for sigma in sigmas[::-1]:  # the forward process, from data to noise
         step = np.sqrt(sigma**2 - previous**2)
@@ -84,10 +93,16 @@ def _cumulative(core, extra, sigmas, rng):
     return grams[::-1]
 
 
-_NOISE = {"fresh": _fresh, "cumulative": _cumulative, "frozen": _frozen}
+_NOISE: dict[str, Callable[..., Iterable[np.ndarray]]] = {
+    "fresh": _fresh,
+    "cumulative": _cumulative,
+    "frozen": _frozen,
+}
 
 
-def noisy_pca(x, sigmas, rank, *, noise="fresh", rng=None):
+def noisy_pca(
+    x: npt.ArrayLike, sigmas: npt.ArrayLike, rank: int, *, noise: str = "fresh", rng: Rng = None
+) -> Bases:
     """PCA of N noisy samples at every noise level, exact in law, without noisy data.
 
     Parameters
@@ -132,7 +147,7 @@ def noisy_pca(x, sigmas, rank, *, noise="fresh", rng=None):
     return Bases(values / n, basis)
 
 
-def _leading(gram, rank):
+def _leading(gram: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     d = len(gram)
     if 6 * rank < d:  # Lanczos pays for a few eigenvectors only
         product = scipy.sparse.linalg.LinearOperator(  # dsymv reads half of the matrix

@@ -1,16 +1,19 @@
-r"""Power iteration and its relatives, and the clock that compares a denoiser with it.
+r"""Power iteration and its relatives.
 
 An *operator* is a symmetric matrix, a SciPy sparse array or ``LinearOperator``, or any callable
 that maps rows ``(k, d)`` to rows ``(k, d)``, as a denoiser does.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 
-from lindiff import _check
+from lindiff import _check, _krylov
 from lindiff.subspaces import fixed_signs
+from lindiff.types import Operator, Rng
 
 
 class RitzPair(NamedTuple):
@@ -37,15 +40,19 @@ class Eigenpairs(NamedTuple):
     eigenvectors : ndarray, shape (k, d)
         Orthonormal rows, with the signs of :func:`~lindiff.subspaces.fixed_signs`.
     residuals : ndarray, shape (k,)
-        Norms of ``A v - value v``: an eigenvalue lies within this distance of each value.
+        Norms of ``A v - value v`` over the largest absolute value found, the scale of `tol`: within
+        this share of it there is an eigenvalue at each value.
     products : int
         Number of operator-vector products used.
+    converged : bool
+        Whether every residual is at most `tol`, or for a `tol` of 0 as small as rounding allows.
     """
 
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
     residuals: np.ndarray
     products: int
+    converged: bool
 
 
 class SingularTriplets(NamedTuple):
@@ -59,10 +66,13 @@ class SingularTriplets(NamedTuple):
         Orthonormal rows, each the size of the flattened image, with ``J right[i] = s[i] left[i]``
         for the singular values s.
     residuals : ndarray, shape (k,)
-        Norms of ``J.T left[i] - s[i] right[i]``: a singular value lies within this distance of each
-        ``s[i]``. In a cluster closer than that only the span of the vectors is determined.
+        Norms of ``J.T left[i] - s[i] right[i]`` over ``s[0]``, the scale of `tol`: within this
+        share of it there is a singular value at each ``s[i]``. In a cluster closer than that only
+        the span of the vectors is determined.
     products : int
         Number of products with J or its transpose.
+    converged : bool
+        Whether every residual is at most `tol`, or for a `tol` of 0 as small as rounding allows.
     """
 
     singular_values: np.ndarray
@@ -70,9 +80,10 @@ class SingularTriplets(NamedTuple):
     right: np.ndarray
     residuals: np.ndarray
     products: int
+    converged: bool
 
 
-def _on_rows(a, dim):
+def _on_rows(a: Operator, dim: int) -> _krylov.OnRows:
     """Turn an operator into a checked function on rows of length `dim`."""
     if not callable(a) and not hasattr(a, "matmat") and not scipy.sparse.issparse(a):
         a = _check.array("a", a, 2)
@@ -80,7 +91,7 @@ def _on_rows(a, dim):
     _check.same_shape("operator a", shape, (dim, dim))
     product = a if not hasattr(a, "shape") else lambda v: (a @ v.T).T
 
-    def apply(v):
+    def apply(v: np.ndarray) -> np.ndarray:
         out = np.asarray(product(v))
         _check.same_shape("result of the operator", out.shape, v.shape)
         if not np.isfinite(out).all():
@@ -90,7 +101,7 @@ def _on_rows(a, dim):
     return apply
 
 
-def power_iteration(a, v):
+def power_iteration(a: Operator, v: npt.ArrayLike) -> Iterator[RitzPair]:
     r"""Iterate :math:`v \leftarrow Av/|Av|` for ever, yielding every state.
 
     For symmetric `a` the angle to the leading eigenvector shrinks by
@@ -120,19 +131,19 @@ def power_iteration(a, v):
     >>> [round(float(s.value), 4) for s in states]
     [1.5, 1.8, 1.9412, 1.9846]
     """
-    v = _check.array("v", v, 1)
-    apply = _on_rows(a, v.size)
+    state = _check.array("v", v, 1)
+    apply = _on_rows(a, state.size)
     while True:
-        norm = np.linalg.norm(v)
+        norm = np.linalg.norm(state)
         if norm == 0:
             raise ValueError("v is zero, at the start or because a maps it to zero; no direction")
-        v = v / norm
-        image = apply(v[None])[0]
-        yield RitzPair(v @ image, v)
-        v = image
+        state = state / norm
+        image = apply(state[None])[0]
+        yield RitzPair(state @ image, state)
+        state = image
 
 
-def subspace_iteration(a, v):
+def subspace_iteration(a: Operator, v: npt.ArrayLike) -> Iterator[RitzPairs]:
     r"""Block power iteration with Rayleigh-Ritz, for ever, yielding every state.
 
     The angle of the leading-j subspace shrinks by :math:`|\lambda_{k+1}/\lambda_j|` a step.
@@ -149,11 +160,6 @@ def subspace_iteration(a, v):
     RitzPairs
         Ritz values (k,), descending, and orthonormal rows (k, d).
 
-    Raises
-    ------
-    ValueError
-        If the rows are dependent, at the start or after a product, or a shape does not fit.
-
     Examples
     --------
     >>> from itertools import islice
@@ -161,34 +167,33 @@ def subspace_iteration(a, v):
     >>> state.values
     array([3., 2.])
     """
-    v = _check.array("v", v, 2)
-    _check.integer("number of rows of v", v.shape[0], 1, v.shape[1])
-    apply = _on_rows(a, v.shape[1])
+    rows = _check.array("v", v, 2)
+    _check.integer("number of rows of v", rows.shape[0], 1, rows.shape[1])
+    apply = _on_rows(a, rows.shape[1])
     while True:
-        q, r = np.linalg.qr(v.T)
+        q, r = np.linalg.qr(rows.T)
         pivots = np.abs(np.diag(r))
-        if pivots.min() <= np.finfo(float).eps * v.shape[1] * pivots.max():
+        if pivots.min() <= np.finfo(float).eps * rows.shape[1] * pivots.max():
             raise ValueError(
                 "the rows of v are linearly dependent, at the start or after a product"
             )
         image = apply(q.T)
-        values, mix = np.linalg.eigh(_symmetric(q.T @ image.T))
+        values, mix = np.linalg.eigh(_krylov.symmetric(q.T @ image.T, *_krylov.SYMMETRIC))
         values, mix = values[::-1], mix[:, ::-1].T
         yield RitzPairs(values, fixed_signs(mix @ q.T))
-        v = mix @ image
+        rows = mix @ image
 
 
-def _symmetric(h, limit=1e-4, advice="expected a symmetric one, such as (J + J.T)/2"):
-    """Return the symmetric part, or raise ValueError if there is more to the matrix."""
-    gap, size = np.abs(h - h.T).max(), np.abs(h).max()
-    if gap > limit * size:
-        raise ValueError(
-            f"the operator is asymmetric ({gap / size:.1e} of its size on the subspace); {advice}"
-        )
-    return (h + h.T) / 2
-
-
-def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng=None):
+def krylov(
+    a: Operator,
+    k: int,
+    *,
+    dim: int | None = None,
+    block: int = 1,
+    tol: float = 1e-8,
+    max_products: int | None = None,
+    rng: Rng = None,
+) -> Eigenpairs:
     r"""Leading eigenpairs of a symmetric operator by block Lanczos with full reorthogonalisation.
 
     Every product is kept, so the subspace after m products is
@@ -206,9 +211,11 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng=None):
     block : int
         Number of vectors multiplied at a time; at least the multiplicity of the eigenvalues.
     tol : float
-        Stop when all k residuals are below ``tol`` times the largest absolute Ritz value.
+        Stop when all k residuals, relative to the largest absolute value, are at most this. A
+        RuntimeWarning tells when the budget or rounding does not allow it. With 0 the residuals
+        get as small as the budget and rounding allow, and nothing warns.
     max_products : int, optional
-        Budget, by default enough for the whole space. The residuals tell what it reached.
+        Budget, by default enough for the whole space.
     rng : numpy.random.Generator, int or None
         For the starting block.
 
@@ -216,17 +223,11 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng=None):
     -------
     Eigenpairs
 
-    Raises
-    ------
-    ValueError
-        If `k` or `block` does not fit the dimension, a callable comes without `dim`, the
-        operator is asymmetric or returns a wrong shape.
-
     Examples
     --------
     >>> pairs = krylov(np.diag([3.0, 2.0, 1.0, 0.0]), 2, rng=0)
-    >>> pairs.eigenvalues.round(6), pairs.products
-    (array([3., 2.]), 4)
+    >>> pairs.eigenvalues.round(6), pairs.products, pairs.converged
+    (array([3., 2.]), 4, True)
     """
     if dim is None:
         if not hasattr(a, "shape") and callable(a):
@@ -234,96 +235,62 @@ def krylov(a, k, *, dim=None, block=1, tol=1e-8, max_products=None, rng=None):
         if len(np.shape(a)) != 2:
             raise ValueError(f"a has shape {np.shape(a)}; expected a square matrix")
         dim = np.shape(a)[-1]
-    tol, rng = _check.number("tol", tol, 0.0), _check.generator(rng)
     k = _check.integer("k", k, 1, dim)
-    block = _check.integer("block", block, 1, dim)
-    budget = dim if max_products is None else _check.integer("max_products", max_products, k)
-    return _eigenpairs(_on_rows(a, dim), k, dim, block, tol, budget, rng)
+    plan = _krylov.Plan(
+        dim,
+        k,
+        _check.integer("block", block, 1, dim),
+        _check.number("tol", tol, 0.0),
+        dim if max_products is None else _check.integer("max_products", max_products, k),
+        _check.generator(rng),
+    )
+    return _eigenpairs(_on_rows(a, dim), plan)
 
 
-def _eigenpairs(apply, k, dim, block, tol, budget, rng, *rounding):
-    """As :func:`krylov`, of arguments that are checked; `rounding` as for `_symmetric`."""
-    for values, mix, basis, images in _krylov_spaces(apply, k, dim, block, budget, rng, *rounding):
-        residuals = np.linalg.norm(mix @ images - values[:, None] * (mix @ basis), axis=1)
-        if len(values) == k and residuals.max() <= tol * np.abs(values).max():
+def _eigenpairs(apply: _krylov.OnRows, plan: _krylov.Plan) -> Eigenpairs:
+    """As :func:`krylov`, of arguments that are checked."""
+    watch, tol = _krylov.Watch(plan.patience), plan.tol
+    for space in _krylov.spaces(apply, plan):
+        values, vectors = space.values, space.mix @ space.basis
+        gaps = np.linalg.norm(space.mix @ space.images - values[:, None] * vectors, axis=1)
+        top = np.abs(values).max()
+        if len(values) == plan.k and watch.done(space, gaps, np.full(plan.k, tol * top)):
             break
-    return Eigenpairs(values, fixed_signs(mix @ basis), residuals, len(basis))
+    residuals, size = gaps / (top or 1.0), len(space.basis)
+    converged = _krylov.judge(float(residuals.max()), tol, watch.stalled or size == plan.dim)
+    return Eigenpairs(values, fixed_signs(vectors), residuals, size, converged)
 
 
-def _krylov_spaces(apply, k, dim, block, budget, rng, *rounding):
-    """Grow a block Krylov space up to `budget` rows, yielding its leading Ritz pairs.
-
-    Each state is (values, mix, basis, images): the rows ``mix @ basis`` are the Ritz vectors,
-    ``mix @ images`` their images. Every row of `basis` has cost one product.
-    """
-    basis, images, projected = np.empty((0, dim)), np.empty((0, dim)), np.empty((0, 0))
-    image = rng.standard_normal((block, dim))
-    while len(basis) < min(dim, budget):
-        fresh = _new_directions(image[: budget - len(basis)], basis, rng)
-        image = apply(fresh)
-        projected = np.block([[projected, basis @ image.T], [fresh @ images.T, fresh @ image.T]])
-        basis, images = np.vstack([basis, fresh]), np.vstack([images, image])
-        values, mix = np.linalg.eigh(_symmetric(projected, *rounding))
-        yield values[::-1][:k], mix[:, ::-1][:, :k].T, basis, images
-
-
-def _new_directions(v, basis, rng):
-    """Orthonormal rows that extend `basis` by the span of `v`; random ones where `v` adds none."""
-    room = basis.shape[1] - len(basis)
-    v = v[:room]
-    size = np.linalg.norm(v, axis=1).max()
-    for _ in range(2):  # twice is enough for orthogonality to rounding
-        v = v - (v @ basis.T) @ basis
-    q, r = np.linalg.qr(v.T)
-    keep = np.abs(np.diag(r)) > 1e-10 * size
-    if keep.all():
-        v = q.T
-    else:
-        v = np.vstack([q.T[keep], rng.standard_normal((int((~keep).sum()), basis.shape[1]))])
-    for _ in range(2):
-        v = v - (v @ basis.T) @ basis
-        v = np.linalg.qr(v.T)[0].T
-    return v
-
-
-# J.T J and (J + J.T)/2 are symmetric but for rounding, which is up to 4e-3 in an operation that
-# bfloat16 does, 5e-4 in TF32: room for some ten of them. The residuals tell what is left.
-_ROUNDING = (
-    5e-2,
-    "it is symmetric by construction, so a backward pass inside the denoiser is wrong, or computes "
-    "in too low a precision: make it float32",
-)
-
-
-def _singular_triplets(jv, vj, dim, k, *, block, tol, floor, budget, rng):
-    """Leading singular triplets by block Krylov on J.T J.
-
-    `jv` and `vj` map rows (n, d) to rows; `floor` is the rounding of a product, relative to the
-    largest value; `budget` counts pairs of products.
-    """
+def _singular_triplets(
+    jv: _krylov.OnRows, vj: _krylov.OnRows, plan: _krylov.Plan
+) -> SingularTriplets:
+    """Leading singular triplets by block Krylov on J.T J, of which the budget counts products."""
     images_left = []
 
-    def gram(rows):
+    def gram(rows: np.ndarray) -> np.ndarray:
         images_left.append(jv(rows))
         return vj(images_left[-1])
 
-    for square, mix, basis, images in _krylov_spaces(gram, k, dim, block, budget, rng, *_ROUNDING):
+    watch, tol = _krylov.Watch(plan.patience), plan.tol
+    for space in _krylov.spaces(gram, plan):
+        square, mix = space.values, space.mix
         values = np.sqrt(np.maximum(square, 0))
-        gaps = np.linalg.norm(mix @ images - square[:, None] * (mix @ basis), axis=1)
-        # |J.T left - value right| is gap / value; squares do not resolve values near the floor
-        enough = values[0] * np.maximum(tol * values, floor * values[0])
-        if len(mix) == k and (gaps <= enough).all():
+        gaps = np.linalg.norm(mix @ space.images - square[:, None] * (mix @ space.basis), axis=1)
+        # |J.T left - value right| is gap / value
+        if len(mix) == plan.k and watch.done(space, gaps, tol * values[0] * values):
             break
     # J maps the Ritz vectors to orthogonal rows; their SVD is accurate where squares are not.
     turn, values, left = np.linalg.svd(mix @ np.vstack(images_left), full_matrices=False)
-    mix, products = turn.T @ mix, 2 * len(basis)
-    right, pulled = mix @ basis, mix @ images
-    tiny = tol * values <= floor * values[0]
+    mix, size = turn.T @ mix, len(space.basis)
+    right, pulled = mix @ space.basis, mix @ space.images
+    # nor do squares tell the residuals of small values
+    tiny = values * max(tol * values[0], 10 * space.noise / (values[0] or 1.0)) <= space.noise
     pulled[~tiny] /= values[~tiny, None]
     if tiny.any():
         pulled[tiny] = vj(left[tiny])
-        products += int(tiny.sum())
-    residuals = np.linalg.norm(pulled - values[:, None] * right, axis=1)
+    residuals = np.linalg.norm(pulled - values[:, None] * right, axis=1) / (values[0] or 1.0)
     turned = fixed_signs(right)
     signs = np.where((turned * right).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
-    return SingularTriplets(values, signs * left, turned, residuals, products)
+    products = 2 * size + int(tiny.sum())
+    converged = _krylov.judge(float(residuals.max()), tol, watch.stalled or size == plan.dim)
+    return SingularTriplets(values, signs * left, turned, residuals, products, converged)

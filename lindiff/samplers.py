@@ -10,23 +10,34 @@ denoiser must be a :class:`~lindiff.denoisers.LinearDenoiser`. The exact law of 
 linear denoiser is in :mod:`lindiff.laws`.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy.typing as npt
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from lindiff import _check
+from lindiff.types import Denoiser, Noise, Rng, StepRule
 
 
 class State(NamedTuple):
     """State of a sampler: level (standard deviation), sample and its denoised version."""
 
     sigma: float
-    x: object
-    denoised: object
+    x: Any
+    denoised: Any
 
 
-def _stochastic_step(x, denoised, sigma, sigma_next, denoiser, *, eta):
+def _stochastic_step(
+    x: Any,
+    denoised: Any,
+    sigma: float,
+    sigma_next: float,
+    denoiser: Denoiser | None,
+    *,
+    eta: float,
+) -> tuple[Any, float]:
     """Mean and standard deviation of the step with stochasticity `eta`."""
     ratio = sigma_next / sigma
     # (sigma_next^2 - noise^2) / sigma_next^2, written so that nothing cancels at eta = 1
@@ -40,7 +51,7 @@ def _stochastic_step(x, denoised, sigma, sigma_next, denoiser, *, eta):
     return keep * x + (1 - keep) * denoised, eta * sigma_next * (1 - ratio**2) ** 0.5
 
 
-def ddim_eta(value):
+def ddim_eta(value: float) -> Callable[..., tuple[Any, float]]:
     r"""Step rule of the :math:`\eta`-family, from DDIM (0) to DDPM (1) [Song et al. 2021, eq. 16].
 
     It removes noise as :math:`D + \sqrt{\sigma_{t-1}^2-s^2}\,(x-D)/\sigma_t` and injects
@@ -71,7 +82,9 @@ def ddim_eta(value):
     return partial(_stochastic_step, eta=_check.number("eta", value, 0.0))
 
 
-def ddim(x, denoised, sigma, sigma_next, denoiser):
+def ddim(
+    x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Denoiser | None
+) -> tuple[Any, float]:
     r"""Deterministic step: Euler for the probability-flow ODE in sigma [Song et al. 2021].
 
     With the Wiener denoiser mode i has gain
@@ -85,7 +98,9 @@ def ddim(x, denoised, sigma, sigma_next, denoiser):
     return _stochastic_step(x, denoised, sigma, sigma_next, denoiser, eta=0.0)
 
 
-def ddpm(x, denoised, sigma, sigma_next, denoiser):
+def ddpm(
+    x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Denoiser | None
+) -> tuple[Any, float]:
     r"""Ancestral step: :math:`x_{t-1}` given :math:`x_t` and x = D [Ho et al. 2020].
 
     Examples
@@ -97,7 +112,9 @@ def ddpm(x, denoised, sigma, sigma_next, denoiser):
     return _stochastic_step(x, denoised, sigma, sigma_next, denoiser, eta=1.0)
 
 
-def ancestral(x, denoised, sigma, sigma_next, denoiser):
+def ancestral(
+    x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Denoiser | None
+) -> tuple[Any, Callable[[Any], Any]]:
     r"""Exact ancestral step of a Gaussian law: draws :math:`x_{t-1}` given :math:`x_t`.
 
     The mean is that of :func:`ddpm`. The variance is
@@ -118,7 +135,9 @@ def ancestral(x, denoised, sigma, sigma_next, denoiser):
     return mean, lambda gain: (least**2 + (taken * sigma) ** 2 * gain) ** 0.5
 
 
-def heun(x, denoised, sigma, sigma_next, denoiser):
+def heun(
+    x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Denoiser
+) -> tuple[Any, float]:
     """Second-order step for the ODE: Euler, then the trapezoidal rule [Karras et al. 2022, alg. 1].
 
     The last step, to level zero, is Euler's.
@@ -136,7 +155,9 @@ def heun(x, denoised, sigma, sigma_next, denoiser):
     return x + (sigma_next - sigma) * (slope + slope_next) / 2, 0.0
 
 
-def redenoise(x, denoised, sigma, sigma_next, denoiser):
+def redenoise(
+    x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Denoiser | None
+) -> tuple[Any, float]:
     """Denoise and add nothing back: the step whose repetition is a power iteration.
 
     Examples
@@ -147,7 +168,7 @@ def redenoise(x, denoised, sigma, sigma_next, denoiser):
     return denoised, 0.0
 
 
-def _require_rule(step):
+def _require_rule(step: StepRule) -> StepRule:
     """Return `step`, a step rule.
 
     Examples
@@ -161,7 +182,7 @@ def _require_rule(step):
     return step
 
 
-def _denoise(denoiser, x, sigma):
+def _denoise(denoiser: Denoiser, x: Any, sigma: float) -> Any:
     """Call a denoiser on a copy of `x`, for it may work in place, and check what it returns."""
     out, xp = denoiser(1 * x, sigma), array_namespace(x)
     if not is_array_api_obj(out) or array_namespace(out) is not xp:
@@ -177,7 +198,7 @@ def _denoise(denoiser, x, sigma):
     return out
 
 
-def _scaled(noise, white, sigma, denoiser):
+def _scaled(noise: Noise, white: Any, sigma: float, denoiser: Denoiser) -> Any:
     """Give white noise the standard deviation that a step rule asks for."""
     if not callable(noise):
         return noise * white
@@ -189,7 +210,14 @@ def _scaled(noise, white, sigma, denoiser):
     return denoiser.colour(white, sigma, noise)
 
 
-def sample(denoiser, y, sigmas, *, step=ddim, rng=None):
+def sample(
+    denoiser: Denoiser,
+    y: Any,
+    sigmas: npt.ArrayLike,
+    *,
+    step: StepRule = ddim,
+    rng: Rng = None,
+) -> Iterator[State]:
     """Run a sampler, yielding the state at every level, the start first.
 
     A torch network builds one graph through all steps, which is what a gradient of the result

@@ -5,12 +5,15 @@ The book works with the variance-exploding process :math:`x_t = x + \sigma_t\var
 variance-preserving one is the same process divided by :math:`\sqrt{1+\sigma_t^2}`.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from lindiff import _check
 
 
-def karras(n_steps, sigma_min, sigma_max, rho=7.0):
+def karras(n_steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
     r"""Levels equally spaced in :math:`\sigma^{1/\rho}`, then zero [Karras et al. 2022, eq. 5].
 
     Parameters
@@ -41,7 +44,7 @@ def karras(n_steps, sigma_min, sigma_max, rho=7.0):
     return _with_ends(levels, ends[1], f"rho {rho}")
 
 
-def geometric(n_steps, sigma_min, sigma_max):
+def geometric(n_steps: int, sigma_min: float, sigma_max: float) -> np.ndarray:
     """Levels with a constant ratio from `sigma_max` to `sigma_min`, then zero.
 
     Parameters
@@ -66,7 +69,7 @@ def geometric(n_steps, sigma_min, sigma_max):
     return _with_ends(np.geomspace(high, low, n_steps), high, f"n_steps {n_steps}")
 
 
-def from_betas(betas):
+def from_betas(betas: npt.ArrayLike) -> np.ndarray:
     r"""Levels of a variance-preserving chain with per-step variances `betas`.
 
     :math:`\sigma_t^2 = (1-\bar\alpha_t)/\bar\alpha_t` with
@@ -97,7 +100,7 @@ def from_betas(betas):
     return _with_ends(levels, levels[0], "betas")
 
 
-def to_vp(x, sigma):
+def to_vp(x: Any, sigma: float) -> Any:
     r"""Variance-preserving coordinates :math:`x/\sqrt{1+\sigma^2}` of a state `x` at level `sigma`.
 
     Examples
@@ -108,7 +111,7 @@ def to_vp(x, sigma):
     return x / (1 + _check.number("sigma", sigma, 0.0) ** 2) ** 0.5
 
 
-def from_vp(x, sigma):
+def from_vp(x: Any, sigma: float) -> Any:
     """Inverse of :func:`to_vp`, with the same errors.
 
     Examples
@@ -119,7 +122,7 @@ def from_vp(x, sigma):
     return x * (1 + _check.number("sigma", sigma, 0.0) ** 2) ** 0.5
 
 
-def _range(sigma_min, sigma_max):
+def _range(sigma_min: float, sigma_max: float) -> tuple[float, float]:
     low = _check.number("sigma_min", sigma_min, 0.0, open_low=True)
     high = _check.number("sigma_max", sigma_max, 0.0)
     if low >= high:
@@ -127,7 +130,7 @@ def _range(sigma_min, sigma_max):
     return low, high
 
 
-def _with_ends(levels, sigma_max, cause):
+def _with_ends(levels: np.ndarray, sigma_max: float, cause: str) -> np.ndarray:
     """Undo the rounding of the first level and append the data level."""
     levels = np.append(levels, 0.0)
     levels[0] = sigma_max

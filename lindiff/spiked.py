@@ -8,11 +8,14 @@ draws at any size come from :func:`lindiff.draws.draw_alignment`.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from lindiff import _check
 
 
-def _broadcast(spike, sigma, gamma):
+def _broadcast(
+    spike: npt.ArrayLike, sigma: npt.ArrayLike, gamma: npt.ArrayLike
+) -> tuple[np.ndarray, ...]:
     """Check and broadcast; `spike` may be zero, the others are positive."""
     names = ("spike", "sigma", "gamma")
     spike, sigma, gamma = map(_check.real, names, (spike, sigma, gamma))
@@ -24,7 +27,9 @@ def _broadcast(spike, sigma, gamma):
     return np.broadcast_arrays(spike, sigma, gamma)
 
 
-def eigenvalue_limit(spike, sigma, gamma):
+def eigenvalue_limit(
+    spike: npt.ArrayLike, sigma: npt.ArrayLike, gamma: npt.ArrayLike
+) -> np.ndarray:
     r"""Limit of the leading eigenvalue of the noisy sample covariance.
 
     .. math:: \hat\lambda \to \sigma^2(1+\ell)(1+\gamma/\ell)\ \text{if}\ \ell>\sqrt\gamma,
@@ -55,7 +60,7 @@ def eigenvalue_limit(spike, sigma, gamma):
     return sigma**2 * (1 + ell) * (1 + gamma / ell)
 
 
-def alignment_limit(spike, sigma, gamma):
+def alignment_limit(spike: npt.ArrayLike, sigma: npt.ArrayLike, gamma: npt.ArrayLike) -> np.ndarray:
     r"""Limit of the squared cosine between estimated and true direction.
 
     .. math:: c^2 \to \frac{1-\gamma/\ell^2}{1+\gamma/\ell}\ \text{if}\ \ell>\sqrt\gamma,
@@ -83,7 +88,7 @@ def alignment_limit(spike, sigma, gamma):
     return np.where(spike**2 > gamma * sigma**4, (1 - gamma / ell**2) / (1 + gamma / ell), 0.0)
 
 
-def emergence_sigma(spike, gamma):
+def emergence_sigma(spike: npt.ArrayLike, gamma: npt.ArrayLike) -> np.ndarray:
     r"""Noise level below which the direction is seen, :math:`\sigma^{\ast2}=\lambda/\sqrt\gamma`.
 
     Parameters
@@ -105,7 +110,9 @@ def emergence_sigma(spike, gamma):
     return np.sqrt(spike / np.sqrt(gamma))
 
 
-def spike_from_eigenvalue(eigenvalue, sigma, gamma):
+def spike_from_eigenvalue(
+    eigenvalue: npt.ArrayLike, sigma: npt.ArrayLike, gamma: npt.ArrayLike
+) -> np.ndarray:
     r"""Invert :func:`eigenvalue_limit`: the spike behind an observed eigenvalue.
 
     :math:`\ell=\frac12[q+\sqrt{q^2-4\gamma}]`, :math:`q=\hat\lambda/\sigma^2-1-\gamma`; zero for an
@@ -135,7 +142,7 @@ def spike_from_eigenvalue(eigenvalue, sigma, gamma):
     return np.where(outside, sigma**2 * (q + root) / 2, 0.0)
 
 
-def shrink(spike, sigma, gamma):
+def shrink(spike: npt.ArrayLike, sigma: npt.ArrayLike, gamma: npt.ArrayLike) -> np.ndarray:
     r"""Best gain along an *estimated* direction, :math:`\lambda c^2/(\lambda c^2+\sigma^2)`.
 
     It minimises the error :math:`\lambda-2\eta\lambda c^2+\eta^2(\lambda c^2+\sigma^2)` of
@@ -156,11 +163,11 @@ def shrink(spike, sigma, gamma):
     >>> float(shrink(4.0, sigma=1.0, gamma=1.0))
     0.75
     """
-    seen = spike * alignment_limit(spike, sigma, gamma)
+    seen = np.multiply(spike, alignment_limit(spike, sigma, gamma))
     return seen / (seen + np.asarray(sigma, dtype=float) ** 2)
 
 
-def mixing(spikes, sigma, n_samples, gamma):
+def mixing(spikes: npt.ArrayLike, sigma: float, n_samples: int, gamma: float) -> np.ndarray:
     r"""Leading-order squared cosines between *different* directions of the signal subspace.
 
     .. math:: \mathbb E\langle\hat u_i,u_j\rangle^2 \simeq \frac1{1+\gamma\sigma^2/\lambda_i}
@@ -202,7 +209,9 @@ def mixing(spikes, sigma, n_samples, gamma):
     return out
 
 
-def general_limits(eigenvalues, sigma, n_samples):
+def general_limits(
+    eigenvalues: npt.ArrayLike, sigma: float, n_samples: int
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Eigenvalues and alignments for *any* spectrum, to leading order in 1/N.
 
     With :math:`a_i=\lambda_i+\sigma^2` and sums over :math:`j\ne i`,

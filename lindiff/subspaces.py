@@ -7,12 +7,13 @@ repeated eigenvalue, no identity: compare squared cosines, and subspaces rather 
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import scipy.linalg
 
 from lindiff import _check
 
 
-def alignment(u, v):
+def alignment(u: npt.ArrayLike, v: npt.ArrayLike) -> np.ndarray:
     r"""Squared cosine :math:`\langle u, v\rangle^2 / (|u|^2 |v|^2)` of vectors along the last axis.
 
     Parameters
@@ -39,7 +40,7 @@ def alignment(u, v):
     return np.minimum((u * v).sum(-1) ** 2 / size, 1.0)
 
 
-def principal_angles(u, v):
+def principal_angles(u: npt.ArrayLike, v: npt.ArrayLike) -> np.ndarray:
     """Principal angles between the row spaces of two matrices, from smallest to largest.
 
     Parameters
@@ -69,7 +70,7 @@ def principal_angles(u, v):
     return scipy.linalg.subspace_angles(u.T, v.T)[::-1]
 
 
-def align_signs(v, reference):
+def align_signs(v: npt.ArrayLike, reference: npt.ArrayLike) -> np.ndarray:
     """Flip the rows of `v` so that each has a non-negative product with its row of `reference`.
 
     Parameters
@@ -91,7 +92,7 @@ def align_signs(v, reference):
     return np.where(flip, 0.0 - v, v)
 
 
-def fixed_signs(v):
+def fixed_signs(v: npt.ArrayLike) -> np.ndarray:
     """Flip each row so that its largest entry is positive, the first one of a tie.
 
     An eigenvector has no sign, and a library may return either. Entries that agree with the
@@ -137,7 +138,7 @@ class Overlaps(NamedTuple):
     subspace: np.ndarray
 
 
-def overlaps(vectors, reference):
+def overlaps(vectors: npt.ArrayLike, reference: npt.ArrayLike) -> Overlaps:
     """Agreement of leading directions with references, per vector and per subspace.
 
     Eigenvectors of close eigenvalues turn into each other at the slightest change, while the space

@@ -1,11 +1,23 @@
 """Many runs of one simulation, each with a random stream of its own."""
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import numpy as np
 
 from lindiff import _check
 
+Cell = TypeVar("Cell")
+Result = TypeVar("Result")
 
-def sweep(function, cells, *, seed, n_jobs=None):
+
+def sweep(
+    function: Callable[[Cell, np.random.Generator], Result],
+    cells: Sequence[Cell],
+    *,
+    seed: int,
+    n_jobs: int | None = None,
+) -> list[Result]:
     """Run a simulation on every cell of a design, each with its own random stream.
 
     The streams are spawned from `seed` by position, so the numbers do not depend on how many

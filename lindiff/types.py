@@ -15,8 +15,11 @@ Rng: TypeAlias = np.random.Generator | int | None
 # A symmetric array, SciPy sparse array or ``LinearOperator``, or a function of rows (k, d).
 Operator: TypeAlias = Any
 
-# Gain of a linear denoiser: a function ``(eigenvalues, sigma)`` of arrays (r,).
+# Gain of a linear denoiser: a function ``(eigenvalues, sigma)`` of an array (r,) and a number.
 Gain: TypeAlias = Callable[[np.ndarray, float], np.ndarray]
+
+# Standard deviation of the noise that a step adds: a number, or a function of the gain of a mode.
+Noise: TypeAlias = float | Callable[[Any], Any]
 
 
 class Denoiser(Protocol):
@@ -29,6 +32,13 @@ class Denoiser(Protocol):
         """Return the estimate."""
 
 
+class HasGains(Protocol):
+    """What the exact law of a sampler needs of a linear denoiser: the gain of each mode, (r,)."""
+
+    def gains(self, sigma: float, /) -> np.ndarray:
+        """Return the gains at one level."""
+
+
 class StepRule(Protocol):
     """How a sampler goes from a state `x` at one level to the next.
 
@@ -37,6 +47,6 @@ class StepRule(Protocol):
     """
 
     def __call__(
-        self, x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Any
-    ) -> tuple[Any, float | Callable[[Any], Any]]:
+        self, x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Any, /
+    ) -> tuple[Any, Noise]:
         """Return mean and standard deviation."""

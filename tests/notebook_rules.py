@@ -4,8 +4,11 @@ A rule takes a notebook and yields one sentence for each departure from it. `not
 the tool that applies them; its `--fix` takes care of those that a machine can satisfy.
 """
 
+import ast
 import re
+from pathlib import Path
 
+SOURCE = Path(__file__).parents[1]
 MIN_ASSERTING_CELLS = 3
 MIN_ALT = 30
 MAX_CAPTION_WORDS = 8
@@ -15,6 +18,7 @@ LANGUAGE = {"name": "python"}
 SHELL = re.compile(
     r"^\s*(?:!|%(?:pip|conda|sx|system)\b|%%(?:bash|sh|script|system|sx|!)|.*\bget_ipython\(\))"
 )
+IMPORT = re.compile(r"^ *from (lindiff[\w.]*) import (\([^)]*\)|[^(\n]+)$", re.M)
 TITLE = re.compile(r"(?:\([\w-]+\)=\s*)*# \S")
 FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|pdf)", re.I)
 
@@ -112,6 +116,28 @@ def no_shell(notebook):
         for line in cell.source.splitlines():
             if SHELL.match(line):
                 yield f"cell {number}: shell line {line.strip()}"
+
+
+def _exported(package):
+    """Names that a package offers, read from its `__all__`."""
+    tree = ast.parse((SOURCE / package.replace(".", "/") / "__init__.py").read_text())
+    (listed,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    ]
+    return set(ast.literal_eval(listed))
+
+
+def one_import_path(notebook):
+    """Each name of the package is imported from one place: where it is offered."""
+    for number, cell in code_cells(notebook):
+        # a rule reads cells that may not be Python, such as one with a shell line
+        for module, names in IMPORT.findall(cell.source):
+            for package in ("lindiff", "lindiff.deep"):
+                for name in sorted(_exported(package) & set(re.findall(r"\w+", names))):
+                    if module.startswith(f"{package}."):
+                        yield f"cell {number}: {name} from {module}, expected from {package}"
 
 
 def described_figures(notebook):
@@ -220,6 +246,7 @@ RULES = [
     no_timestamps,
     opens_on_colab,
     no_shell,
+    one_import_path,
     described_figures,
     tagged_cells,
     enough_asserts,

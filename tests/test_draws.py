@@ -153,6 +153,7 @@ def test_symmetric_root_of_a_singular_matrix_does_not_magnify_rounding(rng):
     moved = _symmetric_root(gram + rounding + rounding.T)
     # a plain root would move by the root of the rounding, 1e-7
     np.testing.assert_allclose(moved, _symmetric_root(gram), atol=1e-9)
+    np.testing.assert_allclose(moved @ moved, gram, atol=1e-9 * np.abs(gram).max())
 
 
 def test_symmetric_root_of_zero_is_zero():

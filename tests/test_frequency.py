@@ -42,8 +42,8 @@ def mirror_wave(h, w, down, across):
 def test_the_power_of_all_modes_is_the_power_of_all_pixels(shape, transform):
     images = 3 + np.random.default_rng(0).standard_normal((5, *shape))
     spectrum = radial_spectrum(images, transform=transform)
-    assert spectrum.count.sum() == shape[0] * shape[1]
-    total = (spectrum.count * spectrum.power).sum()
+    assert spectrum.modes.sum() == shape[0] * shape[1]
+    total = (spectrum.modes * spectrum.power).sum()
     assert total == pytest.approx((images**2).sum() / 5, rel=ROUNDING)
     assert (np.diff(spectrum.frequency) > 0).all()
 
@@ -51,7 +51,7 @@ def test_the_power_of_all_modes_is_the_power_of_all_pixels(shape, transform):
 @pytest.mark.parametrize("transform", BASES)
 def test_ring_0_is_the_mean_grey_alone(transform):
     spectrum = radial_spectrum(np.full((2, 6, 6), 3.0), transform=transform)
-    assert (spectrum.frequency[0], spectrum.count[0]) == (0, 1)
+    assert (spectrum.frequency[0], spectrum.modes[0]) == (0, 1)
     assert spectrum.power[0] == pytest.approx(9 * 36, rel=ROUNDING)
     np.testing.assert_allclose(spectrum.power[1:], 0, atol=1e-20)
 
@@ -62,7 +62,7 @@ def test_white_noise_has_its_variance_in_every_ring(transform):
     noise = 2 * np.random.default_rng(1).standard_normal((n, 12 * 12))
     spectrum = radial_spectrum(noise, transform=transform)
     # the power of a mode is 4 chi^2_1, of variance 2 * 16; two Fourier modes share one wave
-    error = 4 * np.sqrt(2 * (2 if transform == "fourier" else 1) / (n * spectrum.count))
+    error = 4 * np.sqrt(2 * (2 if transform == "fourier" else 1) / (n * spectrum.modes))
     assert (np.abs(spectrum.power - 4) < 4 * error).all()
 
 
@@ -72,7 +72,7 @@ def test_a_plane_wave_lies_in_its_ring_and_its_power_is_shared_by_the_modes_ther
     radii = np.hypot(*np.array(modes).T)
     members = radii[np.rint(radii) == 5]
     spectrum = radial_spectrum(plane_wave(32, 32, 3, 4, 0.3)[None])
-    assert spectrum.count[5] == members.size
+    assert spectrum.modes[5] == members.size
     assert spectrum.frequency[5] == pytest.approx(members.mean() / 32, rel=ROUNDING)
     assert spectrum.power[5] == pytest.approx(32 * 32 / 2 / members.size, rel=ROUNDING)
     np.testing.assert_allclose(np.delete(spectrum.power, 5), 0, atol=1e-20)
@@ -101,8 +101,8 @@ def test_the_border_of_a_ramp_is_an_edge_for_fourier_and_none_for_cosines():
     ramp = np.broadcast_to(np.linspace(-1, 1, 64), (1, 64, 64))
     share = {}
     for transform in BASES:
-        cycles, power, count = radial_spectrum(ramp, transform=transform)
-        share[transform] = (count * power)[cycles > 0.25].sum() / (count * power).sum()
+        cycles, power, modes = radial_spectrum(ramp, transform=transform)
+        share[transform] = (modes * power)[cycles > 0.25].sum() / (modes * power).sum()
     # amplitudes fall like 1/k and, over odd k, 1/k^2: tails of about (1/16 - 1/32) / (pi^2 / 6)
     # and 1 / (6 * 32^3)
     assert share["fourier"] > 0.01
@@ -359,7 +359,7 @@ def test_a_slope_without_enough_to_fit_is_refused(arguments, message):
 
 def test_records_have_their_names():
     assert frequency.Basis._fields == ("rows", "frequency")
-    assert radial_spectrum(IMAGES)._fields == ("frequency", "power", "count")
+    assert radial_spectrum(IMAGES)._fields == ("frequency", "power", "modes")
     assert frequency.Slope._fields == ("alpha", "error", "amplitude")
 
 

@@ -107,6 +107,12 @@ BROKEN = [
     (rules.no_shell, edit(2, source="if True:\n    %pip install x")),
     (rules.no_shell, edit(2, source="%%bash\nls")),
     (rules.no_shell, edit(2, source="get_ipython().system('ls')")),
+    (rules.one_import_path, edit(2, source="from lindiff.denoisers import wiener")),
+    (
+        rules.one_import_path,
+        edit(2, source="from lindiff.power import (\n    clock,\n    krylov,\n)"),
+    ),
+    (rules.one_import_path, edit(2, source="from lindiff.deep.jacobian import Jacobian")),
     (rules.described_figures, lambda n: add(n, code("plt.show()"))),
     (rules.described_figures, figure(alt="A curve.")),
     (rules.described_figures, figure(alt="the-curve-of-the-gain-against-noise.png")),

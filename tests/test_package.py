@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import lindiff
+from lindiff import EmpiricalBayes, GaussianMixture, LinearDenoiser, ddim_eta, types
+from lindiff.deep.adapters import DiffusersDenoiser
+from lindiff.deep.networks import Rows, UNet
 
 FOLDER = Path(lindiff.__file__).parent
 MODULES = [
@@ -27,6 +30,9 @@ NO_EXAMPLE = {
     "lindiff.book.experiments.main": "the command behind `make jacobians`",
     "lindiff.book.experiments.measure": "takes minutes",
     "lindiff.book.recipes.main": "the command behind `make train`",
+    "lindiff.types.Denoiser": "a type, for annotations",
+    "lindiff.types.HasGains": "a type, for annotations",
+    "lindiff.types.StepRule": "a type, for annotations",
 }
 
 
@@ -139,15 +145,72 @@ def test_randomness_is_a_keyword_that_may_be_left_out(name):
         assert rng is None or (rng.kind is rng.KEYWORD_ONLY and rng.default is None)
 
 
+def functions(name):
+    """A public function, or the methods of a public class that its source defines."""
+    value = PUBLIC[name]
+    if not inspect.isclass(value):
+        return {name: value}
+    found = {}
+    for method, member in vars(value).items():
+        function = inspect.unwrap(getattr(member, "__func__", member))  # of a class method
+        function = getattr(function, "fget", getattr(function, "func", function))  # of a property
+        own = getattr(function, "__module__", None) == value.__module__
+        public = not method.startswith("_") or method in ("__init__", "__call__")
+        if own and public and inspect.isfunction(function):
+            found[f"{name}.{method}"] = function
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_function_and_method_is_annotated(name):
+    for where, function in functions(name).items():
+        signature = inspect.signature(function)
+        assert signature.return_annotation is not signature.empty, where
+        bare = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
+        assert set(bare) <= {"self", "cls"}, where
+
+
+def names(function):
+    """Names of the parameters of a function or method."""
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def test_the_annotated_methods_include_those_of_every_kind():
+    found = {method for name in PUBLIC for method in functions(name)}
+    gaussian = "lindiff.gaussian.Gaussian"
+    assert {f"{gaussian}.{m}" for m in ("__init__", "rank", "fit", "sample")} <= found
+    assert "lindiff.denoisers.LinearDenoiser.__call__" in found
+    assert "lindiff.schedules.karras" in found
+
+
+def test_denoisers_take_what_their_protocol_says():
+    wanted = names(types.Denoiser.__call__)
+    for kind in (LinearDenoiser, GaussianMixture, EmpiricalBayes, Rows, DiffusersDenoiser):
+        assert names(kind.__call__) == wanted, kind
+    assert names(UNet.forward) == wanted
+    assert names(LinearDenoiser.gains) == names(types.HasGains.gains)
+
+
+def test_step_rules_take_what_their_protocol_says():
+    wanted = names(types.StepRule.__call__)
+    rules = {name: f for name, f in PUBLIC.items() if name.startswith("lindiff.samplers.")}
+    for name in ("State", "sample", "ddim_eta"):
+        del rules[f"lindiff.samplers.{name}"]
+    assert len(rules) == 5
+    for name, rule in rules.items():
+        assert names(rule) == wanted, name
+    assert names(ddim_eta(0.5))[: len(wanted)] == wanted
+
+
 # Imports only point down; only `deep` and `book` may use torch, and nothing imports `book`.
 FLOORS = [
-    {"_check", "_files", "types"},
+    {"_check", "_files", "_krylov", "types"},
     {"subspaces", "schedules", "sweeps"},
     {"gaussian", "power", "spiked", "draws"},
     {"denoisers", "frequency", "data", "pca"},
     {"mixtures", "finite_data", "samplers", "chains"},
     {"laws"},
-    {"clocks", "testing", "deep"},
+    {"clocks", "_mistakes", "_measure", "testing", "deep"},
 ]
 
 
@@ -155,7 +218,7 @@ FLOORS = [
 DEEP_FLOORS = [
     {"_operations", "networks"},
     {"_graph", "checkpoints"},
-    {"adapters", "jacobian", "training"},
+    {"adapters", "jacobian", "schedulers", "training"},
     {"trajectories"},
 ]
 

@@ -1,6 +1,7 @@
 """Power iteration, its relatives, and the clock."""
 
 import re
+from contextlib import nullcontext
 from itertools import islice
 
 import numpy as np
@@ -187,24 +188,85 @@ def test_krylov_counts_its_products_and_keeps_to_the_budget(rng, budget, block):
     assert max(used) <= block
 
 
+def budgeted(short):
+    """Expects the warning of a budget that is `short`, and none of another."""
+    if short:
+        return pytest.warns(RuntimeWarning, match="max_products is spent")
+    return nullcontext()  # pytest makes errors of warnings
+
+
 @pytest.mark.parametrize("budget", [3, 6, 12, 60])
 def test_the_residuals_of_krylov_certify_its_values(rng, budget):
     a, _ = symmetric(np.linspace(0, 1, 60) ** 3)
-    pairs = krylov(a, 3, tol=1e-12, max_products=budget, rng=rng)
+    a *= 7  # residuals have no unit
+    with budgeted(budget < 60):
+        pairs = krylov(a, 3, tol=1e-12, max_products=budget, rng=rng)
     exact = np.linalg.norm(
         pairs.eigenvectors @ a - pairs.eigenvalues[:, None] * pairs.eigenvectors, axis=1
     )
-    np.testing.assert_allclose(pairs.residuals, exact, atol=1e-12)
+    np.testing.assert_allclose(pairs.residuals, exact / pairs.eigenvalues[0], atol=1e-12)
     distance = np.abs(pairs.eigenvalues[:, None] - np.linalg.eigvalsh(a)).min(axis=1)
-    assert (distance <= pairs.residuals + 1e-12).all()
+    assert (distance <= (pairs.residuals + 1e-12) * pairs.eigenvalues[0]).all()
+    assert pairs.converged == (budget == 60)
 
 
 @pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8])
 def test_krylov_stops_as_soon_as_the_tolerance_allows(rng, tol):
     a, _ = symmetric(0.8 ** np.arange(60))
     pairs = krylov(a, 2, tol=tol, rng=rng)
-    assert pairs.residuals.max() <= tol * pairs.eigenvalues[0]
+    assert pairs.converged and pairs.residuals.max() <= tol
     assert pairs.products < 60
+
+
+def test_a_search_that_falls_short_warns_with_both_numbers_at_the_line_of_the_user():
+    a, _ = symmetric(0.9 ** np.arange(60))
+    with pytest.warns(RuntimeWarning) as caught:
+        pairs = krylov(a, 2, tol=1e-6, max_products=10, rng=0)
+    assert not pairs.converged and pairs.products == 10
+    (warning,) = caught
+    reached = f"reach {pairs.residuals.max():.1e} of the largest value, not tol=1e-06; max_products"
+    assert reached in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_a_tolerance_of_zero_takes_what_the_budget_gives_without_a_word():
+    a, _ = symmetric(0.9 ** np.arange(60))
+    pairs = krylov(a, 2, tol=0, max_products=10, rng=0)
+    assert pairs.products == 10 and not pairs.converged and pairs.residuals.max() > 1e-3
+    assert krylov(a, 2, tol=0, rng=0).converged
+    assert krylov(DIAGONAL, 2, tol=0, rng=0).converged  # the whole space
+
+
+def rounded(a, level, rng):
+    """Products with `a` whose errors have the length `level` times that of the largest."""
+    size = level * np.linalg.norm(a, 2) / np.sqrt(len(a))
+    return lambda rows: rows @ a + size * rng.standard_normal(rows.shape)
+
+
+@pytest.mark.parametrize("level", [1e-12, 1e-9, 1e-7, 1e-5])
+@pytest.mark.parametrize("block", [1, 3])
+@pytest.mark.parametrize("scale", [1e-14, 1e14])
+def test_a_search_ends_at_the_rounding_of_the_products_which_is_measured(rng, level, block, scale):
+    a, _ = symmetric(scale * 0.9 ** np.arange(300))
+    options = {"dim": 300, "block": block, "rng": 0}
+    pairs = krylov(rounded(a, level, rng), 4, tol=0, **options)
+    assert pairs.converged and pairs.products < 200
+    assert level / 10 < pairs.residuals.max() < 10 * level
+    with pytest.warns(RuntimeWarning, match=r"rounding of the products .* float64"):
+        less = krylov(rounded(a, level, rng), 4, tol=level / 100, **options)
+    assert not less.converged and less.products < 200
+    enough = krylov(rounded(a, level, rng), 4, tol=5 * level, **options)
+    assert enough.converged and enough.products <= pairs.products
+
+
+@pytest.mark.parametrize(("dtype", "gap"), [(np.float32, 1e-4), (np.float64, 1e-8)])
+def test_a_pause_before_convergence_is_not_the_end(rng, dtype, gap):
+    """Two close values pass for one until the space is large enough."""
+    a, _ = symmetric(np.r_[1.0, 1 - gap, np.linspace(0.5, 0, 298)])
+    a = a.astype(dtype)
+    pairs = krylov(lambda v: v.astype(dtype) @ a, 1, dim=300, tol=gap / 50, rng=rng)
+    assert pairs.converged and pairs.products < 100
+    np.testing.assert_allclose(pairs.eigenvalues, 1, atol=gap / 50)
 
 
 def test_krylov_needs_fewer_products_than_power_iteration_where_the_gap_is_small(rng):
@@ -381,6 +443,7 @@ WRONG = {
         lambda: clock([1.0, 1.0, 1.0], [2.0, 1.0]),
         "gains and eigenvalues have shapes (3,) and (2,); expected (..., r) and (r,)",
     ),
+    "an eigenvalue of zero": (lambda: clock([1.0, 1.0, 1.0], [4.0, 2.0, 0.0]), "expected positive"),
     "a single gain": (lambda: clock(1.0, [2.0, 1.0]), "gains and eigenvalues have shapes ()"),
     "a single eigenvalue": (lambda: clock([1.0], [2.0]), "with r >= 2"),
     "a gain of zero": (
@@ -391,7 +454,7 @@ WRONG = {
         lambda: clock([1.0, np.nan], [2.0, 1.0]),
         "expected positive, finite numbers",
     ),
-    "an eigenvalue of zero": (
+    "a second eigenvalue of zero": (
         lambda: clock([1.0, 1.0], [2.0, 0.0]),
         "expected positive, finite numbers",
     ),
@@ -437,3 +500,5 @@ def test_the_unit_of_a_matrix_does_not_matter(rng):
     np.testing.assert_allclose(small.eigenvalues / 1e-14, [1, 0.9], rtol=1e-4)
     np.testing.assert_allclose(large.eigenvalues / 1e14, [1, 0.9], rtol=1e-4)
     assert small.products == large.products < 60
+    np.testing.assert_allclose(small.residuals, large.residuals, rtol=1e-3)
+    assert small.residuals.max() <= 1e-8 and small.converged and large.converged

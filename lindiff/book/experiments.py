@@ -10,7 +10,9 @@ import copy
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +21,15 @@ from tqdm import tqdm
 from lindiff import _check, _files, data
 from lindiff.book import recipes
 from lindiff.deep import checkpoints
-from lindiff.deep.trajectories import follow
+from lindiff.deep.trajectories import Trajectory, follow
 from lindiff.frequency import mean_frequency
 from lindiff.gaussian import Gaussian
 from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 from lindiff.schedules import geometric
 from lindiff.subspaces import overlaps
+from lindiff.types import Denoiser, Rng
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 #: Levels of the sampler, and the places of those at which the Jacobian is measured.
 SIGMAS, PLACES = geometric(34, 0.03, 20.0), tuple(range(0, 34, 3))
@@ -37,7 +42,7 @@ MINUTES = 15
 STORED = Path(__file__).parent / "results" / "jacobians.npz"
 
 
-def images(name):
+def images(name: str) -> np.ndarray:
     """Return the images that a network of the package was trained on, one per row, float64.
 
     Parameters
@@ -58,7 +63,7 @@ def images(name):
     return x.reshape(len(x), -1).astype(float)
 
 
-def mixture(name, x, rank=60):
+def mixture(name: str, x: np.ndarray, rank: int = 60) -> GaussianMixture:
     """Mixture of ten Gaussians fitted to images: a non-linear law with a closed-form Jacobian.
 
     Digits are split by their label, photographs by their contrast, into ten equal parts.
@@ -94,7 +99,7 @@ def mixture(name, x, rank=60):
     )
 
 
-def shuffled(network, *, rng=None):
+def shuffled(network: Network, *, rng: Rng = None) -> Network:
     """Copy of a network in which the numbers of each weight have changed places at random.
 
     It has the architecture, and weights of the same size, but has learnt nothing.
@@ -125,7 +130,7 @@ def shuffled(network, *, rng=None):
     return network
 
 
-def denoiser(name, case, x):
+def denoiser(name: str, case: str, x: np.ndarray) -> tuple[Denoiser, tuple[int, ...], torch.dtype]:
     """Return a denoiser and the shape and precision of the images that it takes.
 
     Parameters
@@ -159,7 +164,15 @@ def denoiser(name, case, x):
     return law, x.shape[1:], torch.float64
 
 
-def trajectory(name, case, number, x, basis, *, at=PLACES):
+def trajectory(
+    name: str,
+    case: str,
+    number: int,
+    x: np.ndarray,
+    basis: np.ndarray,
+    *,
+    at: Sequence[int] = PLACES,
+) -> Trajectory:
     """Follow one of the trajectories of the experiment.
 
     Parameters
@@ -188,13 +201,20 @@ def trajectory(name, case, number, x, basis, *, at=PLACES):
     return _trajectory(function, shape, dtype, number, basis, at)
 
 
-def _trajectory(function, shape, dtype, number, basis, at):
+def _trajectory(
+    function: Denoiser,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    number: int,
+    basis: np.ndarray,
+    at: Sequence[int],
+) -> Trajectory:
     rng = np.random.default_rng([13, number])
     start = SIGMAS[0] * torch.from_numpy(rng.standard_normal(shape)).to(dtype)
     return follow(function, start, SIGMAS, K, at=at, basis=basis, rng=rng)
 
 
-def summary(path, basis, transform):
+def summary(path: Trajectory, basis: np.ndarray, transform: str) -> dict[str, np.ndarray]:
     """Numbers of a path that the figures need, without its pictures.
 
     Parameters
@@ -234,7 +254,7 @@ def summary(path, basis, transform):
     }
 
 
-def measure(name, case):
+def measure(name: str, case: str) -> dict[str, np.ndarray]:
     """Follow all trajectories of one case; shows a progress bar on a terminal.
 
     Parameters
@@ -258,7 +278,9 @@ def measure(name, case):
     return {key: np.array([row[key] for row in rows]) for key in rows[0]}
 
 
-def read_measurements(path=STORED):
+def read_measurements(
+    path: str | Path = STORED,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what :func:`main` wrote.
 
     Parameters
@@ -284,7 +306,7 @@ def read_measurements(path=STORED):
     return arrays, json.loads(str(arrays.pop("metadata")))
 
 
-def _resume(partial, metadata):
+def _resume(partial: Path, metadata: dict[str, Any]) -> dict[str, np.ndarray]:
     """What an interrupted run has left, if it measured the same networks."""
     if not partial.exists():
         return {"sigmas": SIGMAS[list(PLACES)]}
@@ -296,11 +318,11 @@ def _resume(partial, metadata):
     return arrays
 
 
-def _sha256(path):
+def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure all cases and store them; an interrupted run goes on with the same command.
 
     If the networks have changed since the interruption it stops, and asks for a fresh start.
@@ -327,7 +349,8 @@ def main(arguments=None):
             for key, value in measure(name, case).items():
                 arrays[f"{name}/{case}/{key}"] = value.astype(np.float16)
             with _files.replacing(partial) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, metadata=json.dumps(metadata), **arrays)
+                stored: dict[str, Any] = {"metadata": json.dumps(metadata), **arrays}
+                np.savez_compressed(file, **stored)
     os.replace(partial, path)
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 

@@ -4,12 +4,17 @@ import base64
 import html
 import io
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lindiff import _check
 
 plt = _check.optional("matplotlib.pyplot", "book")
+
+from matplotlib.figure import Figure  # noqa: E402
 
 #: Colours that remain distinct for colour-blind readers [Okabe and Ito 2008], one per mode.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -17,7 +22,7 @@ _MARKERS = "osD^vP*"
 _LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 
-def use_style():
+def use_style() -> None:
     """Set matplotlib's defaults for the book: large enough for a phone, white in dark mode."""
     plt.rcParams.update(
         {
@@ -41,7 +46,7 @@ def use_style():
     )
 
 
-def mode(i, *, line=True):
+def mode(i: int, *, line: bool = True) -> dict[str, Any]:
     """Keywords that draw mode `i` (from 0) alike in every figure: as a line, or as markers.
 
     Examples
@@ -58,7 +63,16 @@ def mode(i, *, line=True):
     return {"color": color, "linestyle": "none", "marker": _MARKERS[i % len(_MARKERS)]}
 
 
-def images(rows, *, columns=None, labels=None, row_labels=None, limits=None, shape=None, size=0.75):
+def images(
+    rows: npt.ArrayLike,
+    *,
+    columns: int | None = None,
+    labels: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    limits: tuple[float, float] | None = None,
+    shape: tuple[int, int] | None = None,
+    size: float = 0.75,
+) -> Figure:
     """Show rows of pixels as a grid of grey images.
 
     Parameters
@@ -87,26 +101,26 @@ def images(rows, *, columns=None, labels=None, row_labels=None, limits=None, sha
     ['a', 'b', 'c', 'd']
     >>> plt.close(figure)
     """
-    rows = _check.array("rows", rows, 2)
-    _check.integer("number of rows", len(rows), 1)
-    side = round(rows.shape[1] ** 0.5)
-    shape = (side, side) if shape is None else tuple(shape)
-    if shape[0] * shape[1] != rows.shape[1]:
-        raise ValueError(f"rows have {rows.shape[1]} pixels; expected {shape[0]} x {shape[1]}")
-    columns = len(rows) if columns is None else _check.integer("columns", columns, 1)
-    lines, (h, w) = -(-len(rows) // columns), shape
+    pixels = _check.array("rows", rows, 2)
+    n = _check.integer("number of rows", len(pixels), 1)
+    side = round(pixels.shape[1] ** 0.5)
+    h, w = (side, side) if shape is None else shape
+    if h * w != pixels.shape[1]:
+        raise ValueError(f"rows have {pixels.shape[1]} pixels; expected {h} x {w}")
+    columns = n if columns is None else _check.integer("columns", columns, 1)
+    lines = -(-n // columns)
     for name, texts, count in (("labels", labels, columns), ("row_labels", row_labels, lines)):
         if texts is not None and len(texts) != count:
             raise ValueError(f"{name} has {len(texts)} entries; expected {count}")
     if limits is None:
-        low, high = rows.min(axis=1, keepdims=True), rows.max(axis=1, keepdims=True)
-        rows, limits = (rows - low) / np.where(high > low, high - low, 1.0), (0.0, 1.0)
+        low, high = pixels.min(axis=1, keepdims=True), pixels.max(axis=1, keepdims=True)
+        pixels, limits = (pixels - low) / np.where(high > low, high - low, 1.0), (0.0, 1.0)
     # One picture for the whole grid: a hundred axes take seconds to draw.
     gap = max(1, round(w / 14))
     mosaic = np.full((lines * (h + gap) - gap, columns * (w + gap) - gap), np.nan)
-    for k, row in enumerate(rows):
+    for k, row in enumerate(pixels):
         top, left = (k // columns) * (h + gap), (k % columns) * (w + gap)
-        mosaic[top : top + h, left : left + w] = row.reshape(shape)
+        mosaic[top : top + h, left : left + w] = row.reshape(h, w)
     width = size * columns
     figure, ax = plt.subplots(
         figsize=(
@@ -157,22 +171,33 @@ class Frames:
     <interactive figure fig-y: 6 frames>
     """
 
-    def __init__(self, draw, labels, *, name, slider, alt, caption, start=None):
+    def __init__(
+        self,
+        draw: Callable[..., Figure],
+        labels: Sequence[Any],
+        *,
+        name: str,
+        slider: str | Sequence[str],
+        alt: str,
+        caption: str,
+        start: int | Sequence[int] | None = None,
+    ) -> None:
         self.name, self.alt, self.caption = name, alt, caption
         if isinstance(slider, str):
-            labels, slider, start = (labels,), (slider,), None if start is None else (start,)
+            labels, slider = (labels,), (slider,)
         self.sliders = tuple(slider)
         self.labels = [[str(label) for label in axis] for axis in labels]
-        self.start = tuple(start) if start is not None else (0,) * len(self.sliders)
+        first = (0,) * len(self.sliders) if start is None else start
+        self.start: tuple[int, ...] = tuple(np.atleast_1d(first).tolist())
         self._require_positions()
-        self.pictures = {}
+        self.pictures: dict[tuple[int, ...], str] = {}
         for position in np.ndindex(*map(len, self.labels)):
             figure, buffer = draw(*position), io.BytesIO()
             figure.savefig(buffer, format="png", dpi=110)
             plt.close(figure)
             self.pictures[position] = base64.b64encode(buffer.getvalue()).decode()
 
-    def _require_positions(self):
+    def _require_positions(self) -> None:
         for name, given in (("labels", self.labels), ("start", self.start)):
             if len(given) != len(self.sliders):
                 raise ValueError(
@@ -184,10 +209,10 @@ class Frames:
                 raise ValueError("labels is empty; expected one label per frame")
             _check.integer("start", start, 0, len(axis) - 1)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<interactive figure {self.name}: {len(self.pictures)} frames>"
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         name, alt, caption = (html.escape(text) for text in (self.name, self.alt, self.caption))
         pictures = "".join(
             f'<img src="data:image/png;base64,{picture}" alt="{alt} Frame: {self._label(at)}."'
@@ -200,13 +225,13 @@ class Frames:
             f"{sliders}<figcaption>{caption}</figcaption></figure>"
         )
 
-    def _label(self, position):
+    def _label(self, position: Sequence[int]) -> str:
         return html.escape(
             ", ".join(axis[i] for axis, i in zip(self.labels, position, strict=True))
         )
 
     @staticmethod
-    def _slider(text, labels, start):
+    def _slider(text: str, labels: list[str], start: int) -> str:
         # The picture's number counts the positions of all sliders, the last one fastest.
         show = (
             "const f=this.closest('figure'),"

@@ -6,16 +6,18 @@
 import argparse
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lindiff import _check, data
 from lindiff.deep import checkpoints, training
-from lindiff.deep.networks import Config, Rows
+from lindiff.deep.networks import Config, Rows, UNet
+from lindiff.deep.training import Augment
 from lindiff.denoisers import LinearDenoiser
+from lindiff.types import Denoiser
 
 SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0)
 
@@ -32,10 +34,10 @@ class Recipe(NamedTuple):
     steps: int
     minutes: int
     description: str
-    augment: Callable | None = None
+    augment: Augment | None = None
 
 
-def mnist():
+def mnist() -> Recipe:
     """Return the training on 4,500 of :func:`lindiff.data.mnist`; its last 500 are held out.
 
     Digits are shifted by up to two pixels where the noise level is below 1. Above it, a shift
@@ -63,7 +65,7 @@ def mnist():
     return Recipe(config, x, held_out, 7000, 25, description, shift_digits)
 
 
-def photographs():
+def photographs() -> Recipe:
     """Return the training on 10,000 patches of 32 × 32 pixels; 1,000 of other photographs test it.
 
     Returns
@@ -86,14 +88,14 @@ def photographs():
 RECIPES = {"mnist": mnist, "photographs": photographs}
 
 
-def shift_digits(images, sigma, rng):
+def shift_digits(images: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Shift images by up to two pixels each way, where `sigma` is below 1.
 
     Parameters
     ----------
     images : ndarray, shape (n, c, h, w)
     sigma : ndarray, shape (n,)
-    rng : numpy.random.Generator, int or None
+    rng : numpy.random.Generator
 
     Returns
     -------
@@ -111,7 +113,14 @@ def shift_digits(images, sigma, rng):
     return np.stack([np.roll(a, move, axis=(1, 2)) for a, move in zip(images, moves, strict=True)])
 
 
-def relative_errors(denoiser, x, held_out, sigmas=SIGMAS, *, seed=0):
+def relative_errors(
+    denoiser: Denoiser,
+    x: np.ndarray,
+    held_out: np.ndarray,
+    sigmas: Sequence[float] = SIGMAS,
+    *,
+    seed: int = 0,
+) -> list[list[float]]:
     """Mean squared error on held-out images, as a fraction of the Wiener denoiser's.
 
     Both see the same noise. The Wiener denoiser is fitted to `x`.
@@ -154,7 +163,7 @@ def relative_errors(denoiser, x, held_out, sigmas=SIGMAS, *, seed=0):
     return results
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train the networks that the command line names and store them as checkpoints.
 
     An interrupted command goes on where it was when it is repeated: what it had finished is at its
@@ -184,18 +193,18 @@ def main(arguments=None):
         _finished(path).unlink(missing_ok=True)
 
 
-def _finished(path):
+def _finished(path: Path) -> Path:
     """Where the last state of a training is kept until all of a command have come to their end."""
     return Path(f"{path}.finished.partial")
 
 
-def _train(recipe, path):
+def _train(recipe: Recipe, path: Path) -> UNet:
     """Train one network, or bring back what an interrupted command had finished."""
     partial = Path(f"{path}.partial")
     with contextlib.suppress(FileNotFoundError):
         os.replace(_finished(path), partial)  # `train` sees whether it fits: no step is left to do
 
-    def evaluate(network):
+    def evaluate(network: UNet) -> dict[str, Any]:
         errors = relative_errors(network, recipe.x, recipe.held_out)
         os.replace(partial, _finished(path))
         return {"fraction_of_wiener": errors}

@@ -11,6 +11,7 @@ from lindiff.deep.adapters import from_diffusers  # noqa: E402
 from lindiff.deep.checkpoints import load, read_checkpoint, write_checkpoint  # noqa: E402
 from lindiff.deep.jacobian import Jacobian, finite_difference  # noqa: E402
 from lindiff.deep.networks import Config, Rows, UNet, precondition  # noqa: E402
+from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
 from lindiff.deep.trajectories import follow  # noqa: E402
 
@@ -18,6 +19,7 @@ __all__ = [
     "Config",
     "Jacobian",
     "Rows",
+    "SchedulerSampler",
     "UNet",
     "draw_batch",
     "finite_difference",

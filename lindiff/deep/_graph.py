@@ -1,25 +1,29 @@
 """Calls of a user's denoiser that leave it as it was, and the graph of one such call."""
 
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import attention
 
 from lindiff import _check
 from lindiff.deep._operations import RepairedOperations
+from lindiff.types import Denoiser
 
 OFFER = (
     "lindiff.deep.jacobian.finite_difference(denoiser, y, sigma, v) "
     "approximates J v without a derivative"
 )
 # What torch says when a derivative is missing; any other error is the denoiser's own.
+Pair: TypeAlias = tuple[Tensor, Tensor]
 _NO_DERIVATIVE = ("numpy()", "differentiat", "double backward", "not implemented")
 
 
-def image(y):
+def image(y: Tensor) -> Tensor:
     """Check one image and return it detached, outside of any graph."""
     if not isinstance(y, torch.Tensor) or y.dtype not in (torch.float32, torch.float64):
         kind = y.dtype if isinstance(y, torch.Tensor) else type(y).__name__
@@ -35,7 +39,7 @@ def image(y):
     return y.detach()
 
 
-def batch(v, y):
+def batch(v: Any, y: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """Check vectors for `y`, and return them as a batch of images and the way back to their form.
 
     Torch comes back as torch, anything else as float64 NumPy; images as images, rows as rows.
@@ -52,14 +56,14 @@ def batch(v, y):
     if not bool(v.isfinite().all()):
         raise ValueError("v contains nan or inf; expected finite values")
 
-    def back(out):
+    def back(out: Tensor) -> Any:
         out = out.reshape(form)
         return out if is_torch else out.double().cpu().numpy()
 
     return v.to(y).reshape(-1, *single), back
 
 
-def _changes_in_training(module):
+def _changes_in_training(module: nn.Module) -> bool:
     """Whether a module is random, or may rewrite its buffers, because it is in training mode."""
     if isinstance(module, nn.modules.dropout._DropoutNd):
         active = module.p > 0
@@ -71,11 +75,11 @@ def _changes_in_training(module):
 
 
 @contextmanager
-def _refusing_training_mode():
+def _refusing_training_mode() -> Iterator[None]:
     """Stop before a module that training mode would change, wherever the denoiser keeps it."""
     thread = threading.get_ident()
 
-    def refuse(module, _):
+    def refuse(module: nn.Module, _: Any) -> None:
         if threading.get_ident() == thread and _changes_in_training(module):
             raise ValueError(
                 f"the denoiser runs {type(module).__name__} in training mode; "
@@ -90,7 +94,7 @@ def _refusing_training_mode():
 
 
 @contextmanager
-def offering_finite_differences():
+def offering_finite_differences() -> Iterator[None]:
     """Turn torch's errors about missing derivatives into one that shows a way out."""
     try:
         yield
@@ -102,7 +106,7 @@ def offering_finite_differences():
         raise ValueError(f"the denoiser is not differentiable ({error}); {OFFER}") from error
 
 
-def call(denoiser, y, sigma):
+def call(denoiser: Denoiser, y: Tensor, sigma: float) -> Tensor:
     """Call the denoiser on a batch and check what it returns."""
     # The fused kernels of attention have no second derivative.
     with _refusing_training_mode(), attention.sdpa_kernel(attention.SDPBackend.MATH):
@@ -119,18 +123,18 @@ def call(denoiser, y, sigma):
     return out
 
 
-def detached(denoiser, y, sigma):
+def detached(denoiser: Denoiser, y: Tensor, sigma: float) -> Tensor:
     """Call a denoiser that may change its `y` or take a gradient inside, and return no graph."""
     with torch.inference_mode(False), torch.enable_grad():
         return call(denoiser, y.clone().requires_grad_().clone(), sigma).detach()
 
 
-def step_length(y, sigma):
+def step_length(y: Tensor, sigma: float) -> float:
     """Distance at which a central difference at the image `y` loses least."""
     return (torch.finfo(y.dtype).eps * (float(y.norm()) or sigma) * sigma**2) ** (1 / 3)
 
 
-def _slope(denoiser, y, sigma, v, length):
+def _slope(denoiser: Denoiser, y: Tensor, sigma: float, v: Tensor, length: float) -> Tensor:
     """Central difference of the denoiser at `y` along `v`, two points of distance `length`."""
     if not bool(v.norm() > 0):
         return torch.zeros_like(v)
@@ -139,7 +143,9 @@ def _slope(denoiser, y, sigma, v, length):
     return (ends[0] - ends[1]) * (v.norm() / (2 * length))
 
 
-def _require_connected(denoiser, y, sigma, graph, pair):
+def _require_connected(
+    denoiser: Denoiser, y: Tensor, sigma: float, graph: Pair, pair: Pair
+) -> None:
     """Raise ValueError if torch's graph misses a part of how the result depends on `y`.
 
     With K what the graph gives and J the truth, ``u.J p = p.p`` for ``p = K.T u``, and ``f.K w =
@@ -152,12 +158,12 @@ def _require_connected(denoiser, y, sigma, graph, pair):
 
     rounding = 20 * torch.finfo(y.dtype).eps * float(out.detach().norm())
 
-    def gap(first, second, noise):
+    def gap(first: Tensor, second: Tensor, noise: Tensor) -> float:
         """Relative difference of two products, 0 where rounding alone could make it."""
         difference, size = float(first - second), max(float(first.abs()), float(second.abs()))
         return difference / size if abs(difference) > float(noise) else 0.0
 
-    def gaps(length):
+    def gaps(length: float) -> np.ndarray:
         error = rounding / (2 * length)  # of a central difference along a unit vector
         slope, image = (_slope(denoiser, y, sigma, v, length) for v in (pulled, w))
         (back,) = torch.autograd.grad(out, leaf, image[None], retain_graph=True)
@@ -181,7 +187,7 @@ def _require_connected(denoiser, y, sigma, graph, pair):
         )
 
 
-def trace(denoiser, y, sigma, check=True):
+def trace(denoiser: Denoiser, y: Tensor, sigma: float, check: bool = True) -> tuple[Pair, Pair]:
     """Return the graph of one call on the image `y`, as (leaf, result), and one product with J.T.
 
     The product is a pair (u, J.T u) for a random u. With `check` the graph is compared with central

@@ -5,8 +5,12 @@ with the Jacobian of a convolutional network takes about half the time. And its 
 pull several vectors back at a time through images with the channels last in memory.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import torch
-from torch import overrides
+from torch import Tensor, overrides
+from torch.nn.grad import conv2d_input
 
 conv2d, group_norm = torch.nn.functional.conv2d, torch.nn.functional.group_norm
 
@@ -17,17 +21,17 @@ class _Convolution(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, weight, bias, options):
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
         return conv2d(x, weight, bias, *options)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, weight, _, ctx.options = inputs
         ctx.shape = x.shape
         ctx.save_for_backward(weight)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         # within a vmap over cotangents a Function is slow, and without a graph it is not needed
         transpose = _Transpose.apply if torch.is_grad_enabled() else _Transpose.forward
@@ -40,22 +44,32 @@ class _Transpose(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(grad, weight, shape, options):
-        return torch.nn.grad.conv2d_input(shape, weight, grad, *options)
+    def forward(
+        grad: Tensor, weight: Tensor, shape: Sequence[int], options: tuple[Any, ...]
+    ) -> Tensor:
+        return conv2d_input(shape, weight, grad, *options)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, weight, _, ctx.options = inputs
         ctx.save_for_backward(weight)
 
     @staticmethod
-    def backward(ctx, v):
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
         return conv2d(v, weight, None, *ctx.options), None, None, None
 
 
 # The names of the arguments are torch's: they may be given as keywords.
-def _convolve(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def _convolve(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Do conv2d; by way of :class:`_Convolution` where that is the same."""
     options = stride, padding, dilation, groups
     fixed = all(w is None or w.grad_fn is None for w in (weight, bias))  # may depend on y otherwise
@@ -66,14 +80,20 @@ def _convolve(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=
     return _Convolution.apply(input, weight.detach(), bias, options)
 
 
-def _normalise(input, *args, **kwargs):
+def _normalise(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return group_norm(input.contiguous(), *args, **kwargs)
 
 
 class RepairedOperations(overrides.TorchFunctionMode):
     """Context in which products with a Jacobian cost what they should, and exist."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Replace conv2d and group_norm, and nothing else."""
         ours = {conv2d: _convolve, group_norm: _normalise}.get(function, function)
         return ours(*args, **(kwargs or {}))

@@ -8,12 +8,16 @@ process in other units: :math:`\sigma^2=(1-\bar\alpha_t)/\bar\alpha_t` and
 """
 
 import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from lindiff import _check
 
@@ -55,22 +59,22 @@ class DiffusersDenoiser:
     (3.0, 144.15)
     """
 
-    unet: object = field(repr=False)
+    unet: Any = field(repr=False)  # diffusers is imported when it is needed, and not before
     prediction: str
     sigmas: np.ndarray = field(repr=False)
-    shape: tuple
+    shape: tuple[int, Any, Any]  # None where the network does not say, int elsewhere
 
     @property
-    def sigma_min(self):
+    def sigma_min(self) -> float:
         """Smallest level of training."""
         return float(self.sigmas[-1])
 
     @property
-    def sigma_max(self):
+    def sigma_max(self) -> float:
         """Largest finite level of training."""
         return float(self.sigmas[0])
 
-    def time(self, sigma):
+    def time(self, sigma: float) -> float:
         r"""Time that the network is told at level `sigma`, fractional between two levels.
 
         It is linear in :math:`\log\sigma` there, as in the samplers of diffusers that use the
@@ -90,26 +94,26 @@ class DiffusersDenoiser:
         time = np.interp(np.log(sigma), np.log(self.sigmas[::-1]), np.arange(self.sigmas.size))
         return float(time.round() if self._has_table() else time)
 
-    def parameters(self):
+    def parameters(self) -> Iterator[nn.Parameter]:
         """Iterate over the weights: they tell which precision and device `y` must have."""
         return self.unet.parameters()
 
-    def __call__(self, y, sigma):
+    def __call__(self, y: Tensor, sigma: float) -> Tensor:
         """Denoise images `y` (n, c, h, w) at noise standard deviation `sigma`, a number."""
-        time = self.time(sigma)
+        at = self.time(sigma)
         self._check_images(y)
         sigma = float(sigma)
         # A tensor, for the network cuts the fraction off a plain number.
         kind = torch.long if self._has_table() else torch.float32
-        time = torch.tensor([time], dtype=kind, device=y.device)
+        time = torch.tensor([at], dtype=kind, device=y.device)
         out = self.unet(y / (1 + sigma**2) ** 0.5, time).sample
         # A second half of the channels is a learned variance.
         return _CLEAN[self.prediction](y, out[:, : y.shape[1]], sigma)
 
-    def _has_table(self):
+    def _has_table(self) -> bool:
         return self.unet.config.time_embedding_type == "learned"
 
-    def _check_images(self, y):
+    def _check_images(self, y: Tensor) -> None:
         channels, unit = self.shape[0], 2 ** (len(self.unet.config.block_out_channels) - 1)
         expected = f"(n, {channels}, h, w) with h and w divisible by {unit}"
         if not isinstance(y, torch.Tensor):
@@ -124,7 +128,7 @@ class DiffusersDenoiser:
             )
 
 
-def from_diffusers(source):
+def from_diffusers(source: Any) -> DiffusersDenoiser:
     r"""Return a denoiser ``(y, sigma)`` from an unconditional pipeline of diffusers.
 
     Depending on what the network predicts the estimate of the clean images is
@@ -196,7 +200,7 @@ def from_diffusers(source):
     return DiffusersDenoiser(_on_the_same_weights(unet), prediction, sigmas, shape)
 
 
-def _load(diffusers, source):
+def _load(diffusers: ModuleType, source: str | Path) -> Any:
     """Load a pipeline from a folder or the hub."""
     try:
         with _no_bar(diffusers.utils.logging):
@@ -214,7 +218,7 @@ def _load(diffusers, source):
 
 
 @contextmanager
-def _no_bar(logging):
+def _no_bar(logging: ModuleType) -> Iterator[None]:
     """Keep the bar that counts two components out of the notebooks."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -225,7 +229,7 @@ def _no_bar(logging):
             logging.enable_progress_bar()
 
 
-def _unet_config(diffusers, unet):
+def _unet_config(diffusers: ModuleType, unet: Any) -> Any:
     """Configuration of an unconditional U-Net; others are refused."""
     if not isinstance(unet, diffusers.UNet2DModel):
         raise ValueError(
@@ -246,7 +250,7 @@ def _unet_config(diffusers, unet):
     return config
 
 
-def _chain(scheduler):
+def _chain(scheduler: Any) -> tuple[str, np.ndarray]:
     """What the network was trained to predict, and at which levels, decreasing."""
     signal, config = getattr(scheduler, "alphas_cumprod", None), getattr(scheduler, "config", {})
     if signal is None or config.get("timestep_type") == "continuous":
@@ -269,7 +273,7 @@ def _chain(scheduler):
     return prediction, sigmas
 
 
-def _on_the_same_weights(network):
+def _on_the_same_weights(network: Any) -> Any:
     """Copy the modules of a network, in evaluation mode, but not its tensors."""
     memo = {id(b): b.detach() for b in network.buffers()}
     memo |= {id(p): torch.nn.Parameter(p.detach(), False) for p in network.parameters()}

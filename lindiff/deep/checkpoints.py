@@ -8,10 +8,12 @@ damage anywhere; the files that come with the package are older and have none.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from lindiff import _check, _files
 from lindiff.deep.networks import Config, UNet
@@ -23,10 +25,10 @@ class Checkpoint(NamedTuple):
     """A network in evaluation mode, and what is known about it: a dict of JSON values."""
 
     network: UNet
-    metadata: dict
+    metadata: dict[str, Any]
 
 
-def load(source):
+def load(source: str | Path) -> UNet:
     """Return a network that comes with the package, or one of your own, in evaluation mode.
 
     Parameters
@@ -49,7 +51,7 @@ def load(source):
     return read_checkpoint(source).network
 
 
-def read_checkpoint(source):
+def read_checkpoint(source: str | Path) -> Checkpoint:
     """Return a network, as :func:`load` does, and what is known about it.
 
     Parameters
@@ -96,7 +98,7 @@ def read_checkpoint(source):
     return Checkpoint(network.eval().requires_grad_(False), known)
 
 
-def write_checkpoint(path, network, metadata):
+def write_checkpoint(path: str | Path, network: UNet, metadata: Mapping[str, Any]) -> None:
     """Write a network as a checkpoint; a file that is there is replaced at once or not at all.
 
     Parameters
@@ -134,7 +136,7 @@ def write_checkpoint(path, network, metadata):
     _write_tensors(path, network.state_dict(), known)
 
 
-def _path(source):
+def _path(source: str | Path) -> Path:
     """Where a checkpoint is: one of the package by its name, any other by its path."""
     shipped = {path.stem: path for path in FOLDER.glob("*.safetensors")}
     if isinstance(source, str) and source in shipped:
@@ -147,7 +149,7 @@ def _path(source):
     return Path(source)
 
 
-def _read_tensors(path):
+def _read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors (a dict, on the CPU) and the metadata (a dict of JSON texts) of a file."""
     safetensors = _check.optional("safetensors", "deep")
     if not Path(path).is_file():
@@ -168,7 +170,9 @@ def _read_tensors(path):
     return tensors, texts
 
 
-def _write_tensors(path, tensors, metadata):
+def _write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> None:
     """Write tensors and JSON values; a reader sees the old file or the new one, never a half."""
     save = _check.optional("safetensors.torch", "deep").save
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
@@ -178,7 +182,7 @@ def _write_tensors(path, tensors, metadata):
         temporary.write_bytes(save(tensors, texts))
 
 
-def _json(name, value):
+def _json(name: str, value: Any) -> str:
     """Return a value as JSON, arrays and numbers of NumPy and torch as lists and numbers."""
     try:
         return json.dumps(value, sort_keys=True, default=lambda array: array.tolist())
@@ -189,10 +193,10 @@ def _json(name, value):
         ) from error
 
 
-def _digest(tensors, texts):
+def _digest(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
     """SHA-256 of all that a file holds."""
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
     for key, value in sorted(tensors.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

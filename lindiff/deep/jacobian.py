@@ -7,15 +7,18 @@ is linear in v, and a backward pass through it is its adjoint, :math:`Jv`, exact
 """
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse.linalg
 import torch
 
-from lindiff import _check
+from lindiff import _check, _krylov
 from lindiff.deep import _graph
-from lindiff.power import _ROUNDING, _eigenpairs, _singular_triplets
+from lindiff.power import Eigenpairs, SingularTriplets, _eigenpairs, _singular_triplets
+from lindiff.types import Denoiser, Rng
+
+_Graph: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 
 class Estimate(NamedTuple):
@@ -74,7 +77,15 @@ class Jacobian:
     array([3., 2.])
     """
 
-    def __init__(self, denoiser, y, sigma, *, chunk=16, check=True):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        y: torch.Tensor,
+        sigma: float,
+        *,
+        chunk: int = 16,
+        check: bool = True,
+    ) -> None:
         self._y = _graph.image(y)
         self._chunk = _check.integer("chunk", chunk, 1)
         sigma = _check.number("sigma", sigma, 0.0, open_low=True)
@@ -82,7 +93,7 @@ class Jacobian:
         self.denoised, self.dim = self._graph[1][0].detach(), self._y.numel()
 
     @cached_property
-    def _adjoint(self):
+    def _adjoint(self) -> _Graph:
         """A cotangent, and the graph of the backward pass, which is linear in it."""
         leaf, out = self._graph
         with torch.inference_mode(False), torch.enable_grad():
@@ -96,15 +107,15 @@ class Jacobian:
             raise ValueError(f"the denoiser has no second derivative in torch; {_graph.OFFER}")
         return graph
 
-    def _blocks(self, graph, v):
+    def _blocks(self, graph: _Graph, v: Any) -> Any:
         """Backward passes through a graph (input, output), a chunk of vectors at a time."""
         into, out = graph
         v, back = _graph.batch(v, self._y)
 
-        def once(u):
+        def once(u: torch.Tensor) -> torch.Tensor:
             return torch.autograd.grad(out, into, u[None], retain_graph=True)[0][0]
 
-        def several(part):
+        def several(part: torch.Tensor) -> torch.Tensor:
             if len(part) > 1 and self._chunk > 1:  # a plain pass is cheaper for one
                 try:
                     return torch.func.vmap(once)(part)
@@ -119,7 +130,7 @@ class Jacobian:
             raise ValueError("a product with the Jacobian is not finite: the derivative is not")
         return back(result)
 
-    def jv(self, v):
+    def jv(self, v: Any) -> Any:
         r"""Products :math:`Jv`, exact.
 
         Parameters
@@ -142,31 +153,39 @@ class Jacobian:
             graph = self._adjoint
         return self._blocks(graph, v)
 
-    def vj(self, v):
+    def vj(self, v: Any) -> Any:
         r"""Products :math:`J^\top v`; about half the cost of :meth:`jv`, same form and errors."""
         return self._blocks(self._graph, v)
 
-    def symmetric(self, v):
+    def symmetric(self, v: Any) -> Any:
         r"""Products :math:`\frac12(J+J^\top)v`, same form and errors as :meth:`jv`."""
         return (self.jv(v) + self.vj(v)) / 2
 
-    def _krylov(self, k, tol, block, max_products):
+    def _plan(
+        self, k: int, tol: float, block: int | None, max_products: int | None, rng: Rng
+    ) -> _krylov.Plan:
         """Check what both decompositions take; the budget becomes one of pairs of products."""
         k, tol = _check.integer("k", k, 1, self.dim), _check.number("tol", tol, 0.0)
         if block is None:
-            # Large blocks suit small images. Never 1: that can miss one of two close values.
-            block = min(k + 1, 4 if self.dim <= 1024 else 2, self.dim)
+            # A block needs more products, which pays only where each costs far less in it.
+            block = min(k + 1, 4, self.dim) if k > 1 and self.dim <= 1024 else 1
         if max_products is None:
             max_products = 2 * self.dim
-        return {
-            "k": k,
-            "tol": tol,
-            "block": _check.integer("block", block, 1, self.dim),
-            "budget": _check.integer("max_products", max_products, 2 * k) // 2,
-            "floor": 100 * torch.finfo(self._y.dtype).eps,
-        }
+        block = _check.integer("block", block, 1, self.dim)
+        budget = _check.integer("max_products", max_products, 2 * k) // 2
+        patience = 0.2 if block == 1 else 0.0
+        draws = _check.generator(rng)
+        return _krylov.Plan(self.dim, k, block, tol, budget, draws, patience, _krylov.ROUNDING)
 
-    def svd(self, k, *, tol=1e-3, block=None, max_products=None, rng=None):
+    def svd(
+        self,
+        k: int,
+        *,
+        tol: float = 1e-3,
+        block: int | None = None,
+        max_products: int | None = None,
+        rng: Rng = None,
+    ) -> SingularTriplets:
         r"""Leading singular triplets by block Krylov on :math:`J^\top J`.
 
         Singular values of denoisers cluster near 1. There power iteration stalls, for its error
@@ -177,15 +196,20 @@ class Jacobian:
         k : int
             Number of triplets.
         tol : float
-            Stop when all residuals are below `tol` times the largest value, or as small as
-            rounding allows (about 1e-5 in float32). A value is then right to about tol squared.
-            Half precision inside the denoiser needs a larger one, and so may TF32: convolutions on
-            GPUs use it, unless ``torch.backends.cudnn.allow_tf32`` is False.
+            Stop when all residuals, relative to the largest value, are at most this; a value is
+            then right to about tol squared. A RuntimeWarning tells when the budget or rounding
+            does not allow it. Rounding allows about 1e-6 in float32, and less with half precision
+            inside the denoiser or with TF32, which convolutions on GPUs use unless
+            ``torch.backends.cudnn.allow_tf32`` is False. With 0 the residuals get as small as the
+            budget and rounding allow, and nothing warns.
         block : int, optional
-            Vectors multiplied at a time, by default 2, or 4 for many triplets of small images.
+            Vectors multiplied at a time, by default 1, or up to 4 for several triplets of a small
+            image. One needs the fewest products, but finds only one vector of a value that is
+            exactly repeated, as at a symmetric image: take the multiplicity there. With one, the
+            tolerance must hold over the last fifth of the products, lest a close value be missed.
         max_products : int, optional
             Budget of products with J or its transpose, at least 2k; by default that of the whole
-            space. The residuals tell what it reached.
+            space. Residuals of values that are nearly zero cost a product each beyond it.
         rng : numpy.random.Generator, int or None
             For the starting block.
 
@@ -193,11 +217,17 @@ class Jacobian:
         -------
         SingularTriplets
         """
-        plan = self._krylov(k, tol, block, max_products)
-        rng = _check.generator(rng)
-        return _singular_triplets(self.jv, self.vj, self.dim, rng=rng, **plan)
+        return _singular_triplets(self.jv, self.vj, self._plan(k, tol, block, max_products, rng))
 
-    def eigh(self, k, *, tol=1e-3, block=None, max_products=None, rng=None):
+    def eigh(
+        self,
+        k: int,
+        *,
+        tol: float = 1e-3,
+        block: int | None = None,
+        max_products: int | None = None,
+        rng: Rng = None,
+    ) -> Eigenpairs:
         r"""Leading (largest) eigenpairs of the symmetric part :math:`\frac12(J+J^\top)`.
 
         Parameters, errors and method as for :meth:`svd`; residuals are those of the symmetric part.
@@ -207,20 +237,15 @@ class Jacobian:
         lindiff.power.Eigenpairs
             Float64 NumPy arrays; `products` counts those with J and with its transpose.
         """
-        plan = self._krylov(k, tol, block, max_products)
-        tol, block, budget = max(plan["tol"], plan["floor"]), plan["block"], plan["budget"]
-        rng = _check.generator(rng)
-        pairs = _eigenpairs(
-            self.symmetric, plan["k"], self.dim, block, tol, budget, rng, *_ROUNDING
-        )
+        pairs = _eigenpairs(self.symmetric, self._plan(k, tol, block, max_products, rng))
         return pairs._replace(products=2 * pairs.products)
 
-    def _probes(self, n_probes, rng):
+    def _probes(self, n_probes: int, rng: Rng) -> np.ndarray:
         """Rows of random signs."""
         n_probes = _check.integer("n_probes", n_probes, 2)
         return _check.generator(rng).choice([-1.0, 1.0], size=(n_probes, self.dim))
 
-    def trace(self, n_probes=None, *, rng=None):
+    def trace(self, n_probes: int | None = None, *, rng: Rng = None) -> Estimate:
         r"""Trace of J: exact from d products, or Hutchinson's mean of :math:`z^\top J^\top z`.
 
         Parameters
@@ -240,7 +265,7 @@ class Jacobian:
         terms = (probes * self.vj(probes)).sum(axis=1)
         return Estimate(float(terms.mean()), float(terms.std(ddof=1) / np.sqrt(terms.size)))
 
-    def asymmetry(self, n_probes=None, *, rng=None):
+    def asymmetry(self, n_probes: int | None = None, *, rng: Rng = None) -> Estimate:
         r"""Asymmetry :math:`\|J-J^\top\|_F/\|J\|_F`: 0 if symmetric, 2 if antisymmetric.
 
         A matrix of independent entries has :math:`\sqrt2`. Exact from d products, or from the
@@ -265,11 +290,11 @@ class Jacobian:
             float(np.sqrt(square)), float(error / (2 * np.sqrt(square)) if square else 0)
         )
 
-    def dense(self):
+    def dense(self) -> np.ndarray:
         """The whole matrix J, ndarray (d, d) of float64, from d products with the transpose."""
         return self.vj(np.eye(self.dim))
 
-    def linear_operator(self):
+    def linear_operator(self) -> scipy.sparse.linalg.LinearOperator:
         """J as a SciPy ``LinearOperator`` on flattened images, float64."""
         return scipy.sparse.linalg.LinearOperator(
             (self.dim, self.dim),
@@ -281,7 +306,15 @@ class Jacobian:
         )
 
 
-def finite_difference(denoiser, y, sigma, v, *, step=None, chunk=16):
+def finite_difference(
+    denoiser: Denoiser,
+    y: torch.Tensor,
+    sigma: float,
+    v: Any,
+    *,
+    step: float | None = None,
+    chunk: int = 16,
+) -> Any:
     r"""Approximate :math:`Jv` by :math:`\frac{D(y+hv)-D(y-hv)}{2h}`, for any denoiser.
 
     Two calls a vector, and no derivative; but no product with the transpose either, and with

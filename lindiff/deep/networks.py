@@ -9,12 +9,14 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lindiff import _check
+from lindiff.types import Denoiser
 
 _GROUPS, _FREQUENCIES = 8, 16
 
@@ -56,7 +58,7 @@ class Config:
     deep_blocks: int = 3
     coordinates: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("channels", "width", "deep_width", "blocks", "deep_blocks"):
             object.__setattr__(self, name, _check.integer(name, getattr(self, name), 1))
         for name in ("width", "deep_width"):
@@ -70,7 +72,7 @@ class Config:
         sigma_data = _check.number("sigma_data", self.sigma_data, 0.0, open_low=True)
         object.__setattr__(self, "sigma_data", sigma_data)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, int | float]:
         """Return the numbers as a dict; ``Config(**dict)`` is the way back."""
         return asdict(self)
 
@@ -78,16 +80,16 @@ class Config:
 class _Block(nn.Module):
     """Residual block; the noise level scales and shifts the features between its convolutions."""
 
-    def __init__(self, width, embedding):
+    def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(_GROUPS, width), nn.GroupNorm(_GROUPS, width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * width)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, x, embedding):
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         hidden = self.conv1(nn.functional.silu(self.norm1(x)))
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
         hidden = self.norm2(hidden) * (1 + scale) + shift
@@ -114,7 +116,9 @@ class UNet(nn.Module):
     tensor([0.5000, 0.5000, 0.5000])
     """
 
-    def __init__(self, config):
+    frequencies: Tensor
+
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         c, wide, deep = config.channels, config.width, config.deep_width
@@ -134,10 +138,10 @@ class UNet(nn.Module):
         self.after = nn.ModuleList(_Block(wide, size) for _ in range(config.blocks))
         self.norm = nn.GroupNorm(_GROUPS, wide)
         self.tail = nn.Conv2d(wide, 4 * c, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, y, sigma):
+    def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """Denoise images `y` (n, c, h, w) at standard deviation `sigma` > 0 (a number or (n,))."""
         expected = f"(n, {self.config.channels}, h, w) with h and w divisible by 4"
         if not isinstance(y, torch.Tensor):
@@ -150,7 +154,7 @@ class UNet(nn.Module):
         mean, sigma_data = self.config.mean, self.config.sigma_data
         return _precondition(self._correction, mean, sigma_data, y, sigma)
 
-    def _correction(self, x, noise):
+    def _correction(self, x: Tensor, noise: Tensor) -> Tensor:
         """F: everything that is learnt; `x` (n, c, h, w) of unit variance, `noise` (n,)."""
         angles = noise[:, None] * self.frequencies
         embedding = self.embed(torch.cat([angles.cos(), angles.sin()], dim=1))
@@ -170,7 +174,9 @@ class UNet(nn.Module):
         return nn.functional.pixel_shuffle(self.tail(nn.functional.silu(self.norm(x))), 2)
 
 
-def precondition(network, *, mean=0.0, sigma_data=1.0):
+def precondition(
+    network: Callable[[Tensor, Tensor], Tensor], *, mean: float = 0.0, sigma_data: float = 1.0
+) -> Callable[..., Tensor]:
     r"""Turn any network into a denoiser, as :class:`UNet` does with its own.
 
     Parameters
@@ -197,7 +203,13 @@ def precondition(network, *, mean=0.0, sigma_data=1.0):
     return partial(_precondition, network, mean, sigma_data)
 
 
-def _precondition(network, mean, sigma_data, y, sigma):
+def _precondition(
+    network: Callable[[Tensor, Tensor], Tensor],
+    mean: float,
+    sigma_data: float,
+    y: Tensor,
+    sigma: float | Tensor,
+) -> Tensor:
     levels = _noise_levels(sigma, y)
     sigma = levels.reshape(-1, *[1] * (y.ndim - 1))
     total = (sigma**2 + sigma_data**2).sqrt()
@@ -229,11 +241,11 @@ class Rows:
     array([0.5, 0.5])
     """
 
-    denoiser: Callable
-    shape: tuple
+    denoiser: Denoiser
+    shape: tuple[int, ...]
     batch: int = 256
 
-    def __call__(self, y, sigma):
+    def __call__(self, y: Any, sigma: float) -> Any:
         """Denoise rows `y` (n, d) at noise standard deviation `sigma`."""
         dim = math.prod(self.shape)
         if getattr(y, "ndim", 0) != 2 or y.shape[1] != dim:
@@ -252,7 +264,7 @@ class Rows:
         return out
 
 
-def _noise_levels(sigma, y):
+def _noise_levels(sigma: float | Tensor, y: Tensor) -> Tensor:
     """Return `sigma`, a number or (n,), as (n,), of the precision and device of `y`."""
     if not isinstance(sigma, torch.Tensor):
         sigma = torch.full(
@@ -265,7 +277,7 @@ def _noise_levels(sigma, y):
     return sigma.to(y).reshape(-1).expand(len(y))
 
 
-def _coordinates(x):
+def _coordinates(x: Tensor) -> Tensor:
     """Return the position of every pixel of `x`, from -1 to 1: (n, 2, h, w)."""
     n, _, h, w = x.shape
     rows = torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device)

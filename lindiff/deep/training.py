@@ -10,35 +10,42 @@ import functools
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from lindiff import _check, _files
 from lindiff.deep.checkpoints import _json, _read_tensors, _write_tensors, write_checkpoint
-from lindiff.deep.networks import UNet
+from lindiff.deep.networks import Config, UNet
+
+# Augmentation: a function ``(images, sigma, rng)`` that returns images.
+Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 SIGMA_RANGE = (0.02, 20.0)
 _WARMUP, _EMA, _CLIP = 100, 0.999, 1.0
 
 
 def train(
-    config,
-    x,
-    path,
+    config: Config,
+    x: npt.ArrayLike,
+    path: str | Path,
     *,
-    steps,
-    seed,
-    batch=64,
-    rate=1.5e-3,
-    sigma_range=SIGMA_RANGE,
-    augment=None,
-    evaluate=None,
-    description="",
-    save_every=250,
-):
+    steps: int,
+    seed: int,
+    batch: int = 64,
+    rate: float = 1.5e-3,
+    sigma_range: tuple[float, float] = SIGMA_RANGE,
+    augment: Augment | None = None,
+    evaluate: Callable[[UNet], Any] | None = None,
+    description: str = "",
+    save_every: int = 250,
+) -> UNet:
     r"""Train a network, going on where an earlier call with the same arguments was interrupted.
 
     Minimises :math:`\mathbb E\,w(\sigma)|D(x+\sigma\varepsilon)-x|^2` with the weight
@@ -137,7 +144,15 @@ def train(
     return average
 
 
-def draw_batch(x, k, *, seed, batch, sigma_range, augment=None):
+def draw_batch(
+    x: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    batch: int,
+    sigma_range: tuple[float, float],
+    augment: Augment | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, noise levels and noise of step `k`: a function of the seed and k alone.
 
     Parameters
@@ -177,7 +192,13 @@ def draw_batch(x, k, *, seed, batch, sigma_range, augment=None):
     return np.ascontiguousarray(images, dtype=np.float32), sigma, noise
 
 
-def weighted_loss(denoiser, clean, sigma, noise, sigma_data):
+def weighted_loss(
+    denoiser: Callable[[Tensor, Tensor], Tensor],
+    clean: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    sigma_data: float,
+) -> Tensor:
     """Mean squared error, weighted so that every noise level counts the same [Karras et al. 2022].
 
     Parameters
@@ -204,20 +225,22 @@ def weighted_loss(denoiser, clean, sigma, noise, sigma_data):
     return ((1 / level**2 + 1 / sigma_data**2) * error**2).mean()
 
 
-def _images(config, x):
+def _images(config: Config, x: npt.ArrayLike) -> np.ndarray:
     x = _check.array("x", x, 4, np.float32)
     if len(x) == 0 or x.shape[1] != config.channels:
         raise ValueError(f"x has shape {x.shape}; expected (n >= 1, {config.channels}, h, w)")
     return x
 
 
-def _range(sigma_range):
+def _range(sigma_range: tuple[float, float]) -> tuple[float, float]:
     low, high = sigma_range
     low = _check.number("sigma_range[0]", low, 0.0, open_low=True)
     return low, _check.number("sigma_range[1]", high, low, open_low=True)
 
 
-def _settings(x, steps, seed, batch, rate, augment):
+def _settings(
+    x: np.ndarray, steps: int, seed: int, batch: int, rate: float, augment: Augment | None
+) -> dict[str, Any]:
     return {
         "steps": _check.integer("steps", steps, 1),
         "seed": _check.integer("seed", seed, 0),
@@ -228,14 +251,14 @@ def _settings(x, steps, seed, batch, rate, augment):
     }
 
 
-def _name(augment):
+def _name(augment: Augment | None) -> str | None:
     """What tells one augmentation from another; no module: that of a command is ``__main__``."""
     if isinstance(augment, functools.partial):
         return f"{_name(augment.func)}, {augment.args}, {augment.keywords}"
     return None if augment is None else getattr(augment, "__qualname__", type(augment).__name__)
 
 
-def _finite(name, tensors, k, rate, partial):
+def _finite(name: str, tensors: Iterable[Tensor], k: int, rate: float, partial: Path) -> None:
     """Stop a training that has come to nothing, before it is stored."""
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         left = f"the state before is in {partial}: delete it" if partial.exists() else "start anew"
@@ -245,14 +268,14 @@ def _finite(name, tensors, k, rate, partial):
         )
 
 
-def _progress(start, steps, path, accelerator):
+def _progress(start: int, steps: int, path: str | Path, accelerator: Any) -> Iterable[int]:
     """The numbers of the steps, with a bar where somebody can see it."""
     hidden = None if accelerator.is_main_process else True  # None: shown on terminals only
     label = Path(path).stem
     return tqdm(range(start, steps), initial=start, total=steps, disable=hidden, desc=label)
 
 
-def _share(batch, accelerator):
+def _share(batch: int, accelerator: Any) -> slice:
     """The part of each batch that this process takes."""
     processes = accelerator.num_processes
     if batch % processes:
@@ -260,7 +283,7 @@ def _share(batch, accelerator):
     return slice(accelerator.process_index, None, processes)
 
 
-def _initial(config, seed, accelerator):
+def _initial(config: Config, seed: int, accelerator: Any) -> tuple[UNet, UNet]:
     """The network and its average; the caller's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -270,18 +293,25 @@ def _initial(config, seed, accelerator):
     return network.to(accelerator.device), average.to(accelerator.device)
 
 
-def _schedule(k, steps):
+def _schedule(k: int, steps: int) -> float:
     return min(1.0, (k + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * k / steps))
 
 
 @torch.no_grad()
-def _update(average, network, k):
+def _update(average: UNet, network: UNet, k: int) -> None:
     decay = min(_EMA, (1 + k) / (10 + k))  # short at first: forget the random start
     for mean, new in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(new, 1 - decay)
 
 
-def _save(partial, known, network, average, optimizer, step):
+def _save(
+    partial: Path,
+    known: Mapping[str, Any],
+    network: UNet,
+    average: UNet,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+) -> None:
     tensors = {f"network.{key}": value for key, value in network.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in average.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
@@ -289,7 +319,13 @@ def _save(partial, known, network, average, optimizer, step):
     _write_tensors(partial, tensors, {**known, "step": step})
 
 
-def _resume(partial, known, network, average, optimizer):
+def _resume(
+    partial: Path,
+    known: Mapping[str, Any],
+    network: UNet,
+    average: UNet,
+    optimizer: torch.optim.Optimizer,
+) -> int:
     """Bring back the state that an interrupted run left, and return the step to go on with."""
     if not partial.exists():
         return 0
@@ -317,7 +353,7 @@ def _resume(partial, known, network, average, optimizer):
     return json.loads(stored["step"])
 
 
-def _layout(network):
+def _layout(network: UNet) -> dict[str, tuple[int, ...]]:
     """Names and shapes of everything that a state holds."""
     weights = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     layout = {f"{part}.{k}": v for part in ("network", "average") for k, v in weights.items()}
@@ -327,5 +363,5 @@ def _layout(network):
     return layout
 
 
-def _part(tensors, prefix):
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

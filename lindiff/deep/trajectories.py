@@ -6,15 +6,20 @@ posterior covariance, so that its leading eigenvectors are *posterior principal 
 [Manor and Michaeli 2024]: what is still undecided at that state.
 """
 
+from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from tqdm import tqdm
 
 from lindiff import _check
 from lindiff.deep import _graph
 from lindiff.deep.jacobian import Jacobian
 from lindiff.samplers import heun, sample
+from lindiff.types import Denoiser, Rng, StepRule
 
 
 class Trajectory(NamedTuple):
@@ -56,11 +61,22 @@ class Trajectory(NamedTuple):
 
 
 def follow(
-    denoiser, y, sigmas, k, *, at=None, step=heun, basis=None, n_probes=32, tol=1e-3, rng=None
-):
+    denoiser: Denoiser,
+    y: Tensor,
+    sigmas: npt.ArrayLike,
+    k: int,
+    *,
+    at: Iterable[int] | None = None,
+    step: StepRule = heun,
+    basis: npt.ArrayLike | None = None,
+    n_probes: int = 32,
+    tol: float = 1e-3,
+    rng: Rng = None,
+) -> Trajectory:
     r"""Run a sampler from one noisy image and measure the Jacobian on the way.
 
-    Works for any denoiser that torch can differentiate, and leaves it as it was. A level costs some
+    Works for any denoiser that torch can differentiate, and leaves it as it was; a progress bar
+    appears on a terminal only. A level costs some
     hundred products with J or its transpose, each about a call of the denoiser. Nothing is trained
     and no matrix is formed.
 
@@ -116,20 +132,23 @@ def follow(
     _check.orthonormal("basis", basis)
     noise, fresh = _check.generator(rng).spawn(2)
     wanted, measured = _places(at, sigmas), []
-    plain = partial(_graph.detached, denoiser)
+    plain: Any = partial(_graph.detached, denoiser)  # and an attribute
     if hasattr(denoiser, "colour"):  # a linear denoiser, which some step rules need
         plain.colour = denoiser.colour
-    for place, state in enumerate(sample(plain, y[None], sigmas, step=step, rng=noise)):
+    states = sample(plain, y[None], sigmas, step=step, rng=noise)
+    bar = tqdm(states, "levels", len(sigmas), disable=None, leave=False)  # on a terminal only
+    for place, state in enumerate(bar):
         if place in wanted:
             jacobian = Jacobian(denoiser, state.x[0], state.sigma)
             images = state.x[0].cpu().numpy(), jacobian.denoised.cpu().numpy()
             measured.append(
                 (state.sigma, *images, *_measure(jacobian, k, basis, n_probes, tol, fresh))
             )
-    return Trajectory(*map(np.array, zip(*measured, strict=True)), state.x[0].cpu().numpy())
+    last = state.x[0].cpu().numpy()
+    return Trajectory._make([*map(np.array, zip(*measured, strict=True)), last])
 
 
-def _places(at, sigmas):
+def _places(at: Iterable[int] | None, sigmas: np.ndarray) -> set[int]:
     """Check the places of the levels to measure."""
     last = len(sigmas) - (2 if sigmas[-1] == 0 else 1)  # at level 0 nothing is left to denoise
     places = range(last + 1) if at is None else at
@@ -138,7 +157,14 @@ def _places(at, sigmas):
     return wanted
 
 
-def _measure(jacobian, k, basis, n_probes, tol, rng):
+def _measure(
+    jacobian: Jacobian,
+    k: int,
+    basis: np.ndarray,
+    n_probes: int,
+    tol: float,
+    rng: np.random.Generator,
+) -> tuple[Any, ...]:
     """Eigenpairs, gains, trace with its error, and asymmetry of one Jacobian."""
     pairs = jacobian.eigh(k, tol=tol, rng=rng)
     gains = (jacobian.vj(basis) * basis).sum(axis=1) if len(basis) else np.empty(0)
