@@ -187,13 +187,14 @@ class SamplerReport:
             return f"The sampler follows {self.rule} ({how})."
         errors = (self.variance_error, self.response_error, self.bias)
         variance, response, bias = (float(np.abs(error).max()) for error in errors)
-        words = (
-            f"The sampler does not follow {self.rule} ({how}). "
-            f"Variances differ by up to {variance:.2g} of themselves, "
-            f"responses to the start by {response:.2g} and means by {bias:.2g} standard deviations."
-        )
-        guess = "; or ".join(self.explanations)
-        return f"{words} It looks as if {guess}." if guess else words
+        lines = [
+            f"The sampler does not follow {self.rule} ({how}).",
+            f"Variances differ by up to {variance:.2g} of themselves,",
+            f"responses to the start by {response:.2g} and means by {bias:.2g} standard deviations.",
+        ]
+        if self.explanations:
+            lines.append(f"It looks as if {'; or '.join(self.explanations)}.")
+        return "\n".join(lines)
 
 
 def sampler_report(
