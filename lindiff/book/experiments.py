@@ -188,7 +188,7 @@ def trajectory(
 
     Returns
     -------
-    lindiff.deep.trajectories.Trajectory
+    Trajectory
 
     Examples
     --------
@@ -219,7 +219,7 @@ def summary(path: Trajectory, basis: np.ndarray, transform: str) -> dict[str, np
 
     Parameters
     ----------
-    path : lindiff.deep.trajectories.Trajectory
+    path : Trajectory
     basis : ndarray, shape (k, d)
         Principal components to compare the directions with.
     transform : str
