@@ -66,22 +66,34 @@ def measure(
         flat = results(starts) / model.form.scale(sigmas[-1]) - model.law.mean
         return flat @ model.law.basis.T
 
-    if rng is None or isinstance(rng, int | np.integer):
-        # not the stream of a sampler that was given the same seed
-        rng = np.random.default_rng(np.random.SeedSequence(rng).spawn(1)[0])
-    rng = _check.generator(rng)
-    same = np.vstack([run(np.ones((2, modes))), run(np.ones((2, modes)))])
-    apart = np.abs(same - same[0]).max() / np.abs(same).max()
-    if apart <= max(100 * epsilon, rounding / 100):  # a batch may round each row in its own way
+    source = _check.generator(rng)
+    if source is not rng:  # not the stream of a sampler that was given the same seed
+        source = source.spawn(1)[0]
+    same = np.array([run(np.ones((2, modes))), run(np.ones((2, modes)))])  # two calls of two rows
+    size = np.abs(same).max()
+    within, apart = np.abs(same[:, 0] - same[:, 1]).max(), np.abs(same - same[0, 0]).max()
+    # a batch may round each row in its own way
+    if apart <= max(100 * epsilon, rounding / 100) * size:
         found = probe(run, modes, rounding)
     else:
-        found = regress(run, modes, draws, rng, rounding)
+        found = regress(run, modes, draws, source)
+        if within <= max(1e-3 * apart, 100 * epsilon * size) and within < apart / 10:
+            found = found._replace(remarks=("the noise is the same for every sample of a batch",))
     largest = np.abs(model.law.mean).max() + np.abs(found.matrix).max()
     found = found._replace(floor=100 * epsilon * largest)
-    out = np.abs(results(rng.standard_normal((50, modes))))
-    if (out == out.max()).any(axis=0).sum() > 1:  # two coordinates of one size, to the last bit
-        found = found._replace(remarks=(f"results are clipped at {out.max():.4g}",))
-    return found
+    return found._replace(
+        remarks=_remarks(results(source.standard_normal((50, modes)))) or found.remarks
+    )
+
+
+def _remarks(out: np.ndarray) -> tuple[str, ...]:
+    """What results (n, d) for random starts show, whatever the rule."""
+    if (out == out[0]).all():
+        return ("its result does not depend on its start",)
+    size = np.abs(out)
+    if (size == size.max()).any(axis=0).sum() > 1:  # two coordinates of one size, to the last bit
+        return (f"results are clipped at {size.max():.4g}",)
+    return ()
 
 
 def _results(
@@ -125,14 +137,12 @@ def probe(run: Callable, modes: int, rounding: float) -> Measured:
     away = out - (offset + starts @ matrix.T)
     remarks: tuple[str, ...] = ()
     if np.abs(away).max() > 10 * rounding * np.abs(out).max():
-        remarks = ("it is not affine in its start: does it clip its estimates?",)
+        remarks = ("it is not affine in its start, for instance because it clips its estimates",)
     nothing = np.zeros((modes, modes))
     return Measured(matrix, offset, nothing, np.zeros(modes + 1), 0, rounding, 0.0, remarks)
 
 
-def regress(
-    run: Callable, modes: int, n: int, rng: np.random.Generator, rounding: float
-) -> Measured:
+def regress(run: Callable, modes: int, n: int, rng: np.random.Generator) -> Measured:
     """Measure a stochastic sampler by least squares on `n` starts; arguments as for :func:`probe`.
 
     Returns
@@ -145,10 +155,8 @@ def regress(
     inverse = np.linalg.inv(design.T @ design)
     estimate = inverse @ (design.T @ out)
     left = out - design @ estimate
-    shared = np.abs(left).max() < 10 * rounding * np.abs(out).max()
-    remarks = ("the noise is the same for every sample of a batch",) if shared else ()
     matrix, offset, spread = estimate[:-1].T, estimate[-1], np.diag(inverse)
-    return Measured(matrix, offset, left.T @ left, spread, n - modes - 1, rounding, 0.0, remarks)
+    return Measured(matrix, offset, left.T @ left, spread, n - modes - 1, 0.0, 0.0, ())
 
 
 def compare(found: Measured, known: AffineModes) -> float:

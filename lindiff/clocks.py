@@ -37,7 +37,7 @@ def clock(gains: npt.ArrayLike, eigenvalues: npt.ArrayLike) -> np.ndarray:
     array([2., 2.])
     """
     lam = _check.eigenvalues("eigenvalues", eigenvalues)
-    gains = np.asarray(gains, dtype=float)
+    gains = _check.real("gains", gains)
     if lam.size < 2 or gains.ndim == 0 or gains.shape[-1] != lam.size:
         raise ValueError(
             f"gains and eigenvalues have shapes {gains.shape} and {lam.shape}; "
@@ -81,7 +81,7 @@ def operator_clock(a: Operator, eigenvalues: npt.ArrayLike, basis: npt.ArrayLike
     >>> operator_clock(covariance @ covariance, [9.0, 4.0, 1.0], np.eye(3))
     array([2., 2.])
     """
-    basis = _check.array("basis", basis, 2)
+    basis = _check.orthonormal("basis", _check.array("basis", basis, 2))
     return clock((_on_rows(a, basis.shape[1])(basis) * basis).sum(axis=1), eigenvalues)
 
 

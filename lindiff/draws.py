@@ -239,6 +239,7 @@ def wishart(dim: int, degrees: int, *, rng: Rng = None) -> np.ndarray:
     >>> wishart(2, 10**6, rng=0).shape
     (2, 2)
     """
+    dim, degrees = _check.integer("dim", dim, 1), _check.integer("degrees", degrees, 0)
     rng = _check.generator(rng)
     if degrees <= dim:
         factor = rng.standard_normal((degrees, dim))

@@ -171,7 +171,7 @@ def _mode_steps(
     """Factor and noise of every step in every mode: the step rule run on ones."""
 
     def denoiser(z: np.ndarray, sigma: float) -> np.ndarray:
-        return gains(sigma) * z
+        return _check.array("gains of the denoiser", gains(sigma), 1) * z
 
     factors, noises, one = [], [], np.ones(modes)
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):

@@ -70,11 +70,14 @@ class GaussianMixture:
     components: tuple[Gaussian, ...]
 
     def __init__(self, weights: npt.ArrayLike, components: Iterable[Gaussian]) -> None:
-        weights = _check.array("weights", weights, 1)
+        shares = _check.array("weights", weights, 1)
         components = tuple(components)
-        _check.same_shape("weights", weights.shape, (len(components),))
-        if weights.size == 0 or weights.min() <= 0 or abs(weights.sum() - 1) > 1e-9:
-            raise ValueError(f"weights is {weights}; expected positive numbers that sum to 1")
+        _check.same_shape("weights", shares.shape, (len(components),))
+        if shares.size == 0 or shares.min() <= 0 or abs(shares.sum() - 1) > 1e-6:
+            raise ValueError(
+                f"weights is {shares}; expected positive numbers that sum to 1, "
+                f"not to {shares.sum():.6g}"
+            )
         if not all(isinstance(c, Gaussian) for c in components):
             kinds = ", ".join(sorted({type(c).__name__ for c in components}))
             raise ValueError(f"components are of type {kinds}; expected Gaussian laws")
@@ -82,7 +85,7 @@ class GaussianMixture:
             raise ValueError(
                 f"components have dimensions {[c.dim for c in components]}; expected one"
             )
-        object.__setattr__(self, "weights", weights / weights.sum())
+        object.__setattr__(self, "weights", shares / shares.sum())
         object.__setattr__(self, "components", components)
 
     def sample(self, n: int, *, rng: Rng = None) -> np.ndarray:

@@ -110,7 +110,7 @@ def noisy_pca(
     x : array_like, shape (N, d)
         Clean samples, at least two.
     sigmas : array_like, shape (T,)
-        Decreasing noise standard deviations; the last may be 0.
+        Decreasing noise standard deviations, at least two; the last may be 0.
     rank : int
         Number of eigenvectors, at most ``min(N - 1, d)``.
     noise : {"fresh", "cumulative", "frozen"}
@@ -149,7 +149,7 @@ def noisy_pca(
 
 def _leading(gram: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     d = len(gram)
-    if 6 * rank < d:  # Lanczos pays for a few eigenvectors only
+    if 6 * rank < d and gram.any():  # Lanczos pays for a few eigenvectors, and needs a matrix
         product = scipy.sparse.linalg.LinearOperator(  # dsymv reads half of the matrix
             gram.shape, lambda v: scipy.linalg.blas.dsymv(1.0, gram.T, v), dtype=float
         )
@@ -158,4 +158,4 @@ def _leading(gram: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
         values, vectors = scipy.sparse.linalg.eigsh(product, k=rank, v0=start, tol=1e-12)
     else:
         values, vectors = scipy.linalg.eigh(gram, subset_by_index=(d - rank, d - 1))
-    return values[::-1], vectors[:, ::-1].T
+    return np.maximum(values[::-1], 0.0), vectors[:, ::-1].T

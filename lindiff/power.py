@@ -92,7 +92,7 @@ def _on_rows(a: Operator, dim: int) -> _krylov.OnRows:
     product = a if not hasattr(a, "shape") else lambda v: (a @ v.T).T
 
     def apply(v: np.ndarray) -> np.ndarray:
-        out = np.asarray(product(v))
+        out = _check.real("result of the operator", product(v.copy()))  # it may work in place
         _check.same_shape("result of the operator", out.shape, v.shape)
         if not np.isfinite(out).all():
             raise ValueError("the operator returned a value that is not finite")

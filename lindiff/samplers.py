@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace, device, is_array_api_obj
 
@@ -191,7 +192,7 @@ def _denoise(denoiser: Denoiser, x: Any, sigma: float) -> Any:
             f"expected {type(x).__name__}, as the state is"
         )
     _check.same_shape("result of the denoiser", out.shape, x.shape)
-    if xp.isdtype(out.dtype, "complex floating") and not xp.isdtype(x.dtype, "complex floating"):
+    if xp.isdtype(out.dtype, "complex floating"):
         raise ValueError(f"result of the denoiser is complex ({out.dtype}); expected {x.dtype}")
     if not _check.holds(xp.all(xp.isfinite(out))):
         raise ValueError(f"result of the denoiser at sigma {sigma} has nan or inf; expected finite")
@@ -230,7 +231,8 @@ def sample(
         copy, which it may change. What it returns is kept: to be able to compare the states of a
         run, return a new array at each call.
     y : array, shape (n, d) or (n, c, h, w)
-        State at level ``sigmas[0]``; NumPy, torch, or another array type.
+        State at level ``sigmas[0]``; NumPy, torch, or another array type. Its precision is kept if
+        the denoiser keeps it.
     sigmas : array_like, shape (T + 1,)
         Decreasing standard deviations; the last may be 0.
     step : callable, default :func:`ddim`
@@ -255,7 +257,13 @@ def sample(
     rng = _check.generator(rng)
     if not hasattr(y, "shape"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array")
+    if np.ma.is_masked(y):
+        raise ValueError("y has masked entries; expected an array without a mask")
     x, xp = y, array_namespace(y)
+    if xp.isdtype(y.dtype, "complex floating"):
+        raise ValueError(f"y is complex ({y.dtype}); expected real numbers")
+    if not _check.holds(xp.all(xp.isfinite(y))):
+        raise ValueError("y contains nan or inf; expected finite values")
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         denoised = _denoise(denoiser, x, sigma)
         yield State(sigma, x, denoised)

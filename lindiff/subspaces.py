@@ -160,7 +160,12 @@ def overlaps(vectors: npt.ArrayLike, reference: npt.ArrayLike) -> Overlaps:
     >>> overlaps(np.eye(3)[:2], np.eye(3)[[1, 0]])
     Overlaps(vector=array([0., 0.]), subspace=array([0., 1.]))
     """
-    vectors, reference = np.asarray(vectors, dtype=float), np.asarray(reference, dtype=float)
+    vectors, reference = _check.real("vectors", vectors), _check.real("reference", reference)
+    if vectors.ndim < 2 or reference.ndim < 2:
+        raise ValueError(
+            f"vectors and reference have shapes {vectors.shape} and {reference.shape}; "
+            "expected (..., k, d)"
+        )
     _check.same_shape("reference", reference.shape[-2:], vectors.shape[-2:])
     _check.orthonormal("vectors", vectors)
     _check.orthonormal("reference", reference)

@@ -46,7 +46,8 @@ def sweep(
     [8, 60, 600]
     """
     joblib, tqdm = (_check.optional(name, "sweep") for name in ("joblib", "tqdm"))
-    streams = np.random.SeedSequence(seed).spawn(len(cells))
+    cells = list(cells)
+    streams = np.random.SeedSequence(_check.integer("seed", seed, 0)).spawn(len(cells))
     jobs = (
         joblib.delayed(function)(cell, np.random.default_rng(stream))
         for cell, stream in zip(cells, streams, strict=True)

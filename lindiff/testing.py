@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_array_api_obj
 
 from lindiff import _check, _measure, _mistakes
 from lindiff.denoisers import LinearDenoiser
@@ -190,10 +190,13 @@ class SamplerReport:
         lines = [
             f"The sampler does not follow {self.rule} ({how}).",
             f"Variances differ by up to {variance:.2g} of themselves,",
-            f"responses to the start by {response:.2g} and means by {bias:.2g} standard deviations.",
+            f"responses to the start by {response:.2g} "
+            f"and means by {bias:.2g} standard deviations.",
         ]
         if self.explanations:
             lines.append(f"It looks as if {'; or '.join(self.explanations)}.")
+        if not self.draws and max(variance, response, bias) < 1e-3:
+            lines.append("If it computes in lower precision than its states have, say so by rtol.")
         return "\n".join(lines)
 
 
@@ -224,9 +227,10 @@ def sampler_report(
         level ``sigmas[0]``. The model is an :class:`ExactModel`.
     sigmas : array_like, shape (T + 1,)
         Decreasing noise-to-signal ratios that the sampler visits; for an alpha_bar they
-        are :math:`\sqrt{(1-\bar\alpha)/\bar\alpha}`.
+        are :math:`\sqrt{(1-\bar\alpha)/\bar\alpha}`, for the time t of a flow t/(1 - t), which
+        must start below 1.
     step : callable, default :func:`~lindiff.samplers.ddim`
-        The rule that it should follow.
+        The rule that it should follow: one of :mod:`lindiff.samplers`, or a function of your own.
     predicts, coordinates : str
         Form of the model, as in :class:`ExactModel`; start and result have the same coordinates.
     law : Gaussian, optional
@@ -238,9 +242,9 @@ def sampler_report(
     false_alarm : float
         Probability at which a correct stochastic sampler is reported as wrong.
     rtol : float, optional
-        Differences up to this many standard deviations of the result count as rounding; by
-        default the square root of the machine epsilon. Give it where the sampler computes in
-        lower precision than `like` has.
+        For a deterministic sampler, differences up to this many standard deviations of the result
+        count as rounding; by default the square root of the machine epsilon. Give it where the
+        sampler computes in lower precision than `like` has.
     rng : numpy.random.Generator, int or None
         For the starts. The sampler draws its own noise, which may come from the same seed, but not
         from the same generator.
@@ -264,10 +268,9 @@ def sampler_report(
     True
     """
     sigmas, step = _check.sigmas(sigmas), _require_rule(step)
-    like = np.empty((0, 6 if law is None else law.dim)) if like is None else like
-    law = standard_law(int(np.prod(like.shape[1:]))) if law is None else law
-    if law.rank != law.dim:
-        raise ValueError(f"law has {law.rank} modes in dimension {law.dim}; expected all of them")
+    law, like = _law_and_like(law, like)
+    if not 0 < _check.number("false_alarm", false_alarm, 0.0) < 1:
+        raise ValueError(f"false_alarm is {false_alarm}; expected a probability between 0 and 1")
     model = ExactModel(law, predicts, coordinates)
     found = _measure.measure(sample, model, sigmas, like, draws, rtol, rng)
     gains, mean = LinearDenoiser(law).gains, law.basis @ law.mean
@@ -286,6 +289,28 @@ def sampler_report(
         explanations = tuple(fits)
     name = _mistakes.rule_name(step)
     return _report(found, rule, law.eigenvalues, sigmas[0], (name, chance, agrees, explanations))
+
+
+def _law_and_like(law: Gaussian | None, like: Any) -> tuple[Gaussian, Any]:
+    """Check the law and the form of the states, or choose them."""
+    law = law if law is None else _check.kind("law", law, Gaussian)
+    like = np.empty((0, 6 if law is None else law.dim)) if like is None else like
+    floating = is_array_api_obj(like) and array_namespace(like).isdtype(like.dtype, "real floating")
+    if not floating or like.ndim < 2:
+        raise ValueError(
+            f"like is {_check.brief(like)}; expected an array (n, ...) of floating-point numbers, "
+            "such as torch.empty(0, 6)"
+        )
+    dim = int(np.prod(like.shape[1:]))
+    law = standard_law(dim) if law is None else law
+    _check.same_shape("one state of like, flattened,", (dim,), (law.dim,))
+    values = law.eigenvalues
+    if law.rank != law.dim or values[-1] < 1e-12 * values[0]:
+        raise ValueError(
+            f"law has {law.rank} modes in dimension {law.dim}, of variances down to "
+            f"{values[-1] if law.rank else 0.0:.3g}; expected all modes, each with some variance"
+        )
+    return law, like
 
 
 def _report(

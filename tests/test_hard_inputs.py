@@ -4,20 +4,28 @@ Data in pascal, in tesla, far from the origin or in half precision must give the
 arithmetic gives, after rescaling.
 """
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 
 from lindiff.chains import draw_chain, overlap_limit
+from lindiff.clocks import clock, operator_clock
+from lindiff.deep.networks import Rows, precondition
 from lindiff.denoisers import LinearDenoiser, project
+from lindiff.draws import wishart
 from lindiff.finite_data import effective_noise, infinite_draw_risk
 from lindiff.frequency import stationary
 from lindiff.gaussian import Gaussian, wasserstein2
 from lindiff.laws import affine_map, law
 from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 from lindiff.pca import noisy_pca
+from lindiff.power import krylov, power_iteration, subspace_iteration
 from lindiff.samplers import ddim, heun, sample
 from lindiff.spiked import general_limits, mixing, spike_from_eigenvalue
+from lindiff.subspaces import overlaps
+from lindiff.sweeps import sweep
 
 SCALES = [1e-13, 1e-8, 1.0, 1e8, 1e13]
 PRESSURES = np.array([[101325.0], [101345.0], [101365.0]])
@@ -232,3 +240,98 @@ def test_whole_numbers_of_every_type_mean_the_same():
     chain = draw_chain(10.0, 20.0, [4.0, 2.0], [1.0, 0.5], size=2.0, rng=np.random.default_rng(0))
     assert chain.matrix().shape == (2, 2, 2)
     assert overlap_limit(4.0, np.int8(1), 1, gamma=1, covariance=0) == pytest.approx(0.75)
+
+
+def test_operators_may_work_in_place():
+    def stretch(v):
+        return np.multiply(v, [9.0, 4.0, 1.0], out=v)
+
+    pairs = krylov(stretch, 2, dim=3, rng=0)
+    np.testing.assert_allclose(pairs.eigenvalues, [9.0, 4.0])
+    states = list(islice(power_iteration(stretch, np.ones(3)), 2))
+    assert states[0].value == pytest.approx(14 / 3)
+    np.testing.assert_allclose(next(subspace_iteration(stretch, np.eye(3)[:2])).values, [9.0, 4.0])
+    basis = np.eye(3)
+    np.testing.assert_allclose(operator_clock(stretch, [9.0, 4.0, 1.0], basis), 1.0)
+    np.testing.assert_array_equal(basis, np.eye(3))
+
+
+def test_a_clock_is_read_in_an_orthonormal_basis_only():
+    with pytest.raises(ValueError, match="rows of basis are orthonormal up to"):
+        operator_clock(np.diag([9.0, 4.0, 1.0]), [9.0, 4.0, 1.0], np.diag([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda bad: clock(bad, [4.0, 2.0, 1.0]),
+        lambda bad: overlaps(bad[None], np.eye(3)[:1]),
+        lambda bad: overlaps(np.eye(3)[:1], bad[None]),
+        lambda bad: krylov(lambda v: bad * v, 1, dim=3, rng=0),
+        lambda bad: list(sample(lambda y, s: 0 * y, bad[None], [2.0, 1.0])),
+    ],
+    ids=["clock", "overlaps", "reference", "operator", "state"],
+)
+@pytest.mark.parametrize(
+    "bad", [np.ma.masked_equal([3.0, 2.0, 1.0], 2.0), np.array([1.0, 0.0, 1.0j])], ids=["mask", "i"]
+)
+def test_masks_and_imaginary_parts_are_refused_everywhere(call, bad):
+    with pytest.raises(ValueError, match=r"mask|complex"):
+        call(bad)
+
+
+def test_what_is_not_finite_is_refused_at_the_border():
+    with pytest.raises(ValueError, match="y contains nan"):
+        next(sample(lambda y, s: 0 * y, np.array([[np.nan, 1.0]]), [2.0, 1.0]))
+
+    class Broken:
+        def gains(self, sigma):
+            return np.array([1.0, np.nan])
+
+    with pytest.raises(ValueError, match="gains of the denoiser is nan at index"):
+        law(Broken(), [2.0, 1.0])
+    with pytest.raises(ValueError, match="vectors and reference have shapes"):
+        overlaps(np.ones(3), np.ones(3))
+
+
+def test_data_without_variance_have_eigenvalues_of_zero():
+    assert noisy_pca(np.ones((50, 9)), [1.0, 0.0], 1, rng=0).eigenvalues[1] == 0
+    line = np.outer(np.random.default_rng(0).standard_normal(50), np.arange(40.0))
+    values, basis = (part[1] for part in noisy_pca(line, [1.0, 0.0], 3, rng=0))
+    assert (values >= 0).all()
+    Gaussian(np.zeros(40), values, basis)
+
+
+def test_weights_of_single_precision_are_probabilities():
+    parts = [PLANE.model] * 3
+    law_of_three = GaussianMixture(np.float32([0.1, 0.2, 0.7]), parts)
+    assert law_of_three.weights.sum() == pytest.approx(1.0, abs=1e-15)
+    with pytest.raises(ValueError, match=r"sum to 1, not to 1\.1"):
+        GaussianMixture([0.1, 0.3, 0.7], parts)
+
+
+def test_rows_give_the_network_its_own_copy_and_check_what_it_returns():
+    for dtype in (np.float32, np.float64):
+        y = np.ones((2, 16), dtype)
+        halved = Rows(lambda y, s: y.mul_(0.5), (1, 4, 4))(y, 1.0)
+        np.testing.assert_array_equal(y, 1.0)
+        np.testing.assert_array_equal(halved, 0.5)
+    channels_last = Rows(lambda y, s: y.permute(0, 2, 3, 1), (2, 1, 3))
+    for y in (np.ones((1, 6)), torch.ones(1, 6)):
+        with pytest.raises(ValueError, match="result of the denoiser has shape"):
+            channels_last(y, 1.0)
+    with pytest.raises(ValueError, match="batch is -1; expected"):
+        Rows(lambda y, s: y, (1, 4, 4), batch=-1)(np.ones((2, 16)), 1.0)
+    with pytest.raises(ValueError, match="mask"):
+        Rows(lambda y, s: y, (3,))(np.ma.masked_equal([[3.0, 2.0, 1.0]], 2.0), 1.0)
+    with pytest.raises(ValueError, match="result of the network has shape"):
+        precondition(lambda x, noise: x[:, :1])(torch.ones(1, 2), 1.0)
+
+
+def test_seeds_and_sizes_of_simulations_are_checked():
+    for seed in (-1, 1.5, None):
+        with pytest.raises(ValueError, match="seed is"):
+            sweep(lambda cell, rng: cell, [1], seed=seed)
+    assert sweep(lambda cell, rng: cell, iter([1, 2]), seed=0) == [1, 2]
+    with pytest.raises(ValueError, match="degrees is -1"):
+        wishart(3, -1, rng=0)

@@ -65,3 +65,13 @@ def test_a_scheduler_of_another_kind_is_refused(name):
     scheduler = getattr(diffusers, name)()
     with pytest.raises(ValueError, match="expected one with alphas_cumprod"):
         SchedulerSampler(scheduler, 5)
+
+
+def test_a_scheduler_asks_for_tensors_and_whole_steps():
+    scheduler = diffusers.DDIMScheduler(clip_sample=False)
+    sampler = SchedulerSampler(scheduler, 10)
+    with pytest.raises(ValueError, match=r"start is of type ndarray; expected a tensor: .*like="):
+        sampler_report(sampler, sampler.sigmas, coordinates=sampler.coordinates)
+    for n_steps in (0, 1.5):
+        with pytest.raises(ValueError, match="n_steps is"):
+            SchedulerSampler(scheduler, n_steps)

@@ -9,6 +9,9 @@ from scipy import stats
 
 import lindiff
 from lindiff import _measure, _mistakes
+from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
+from lindiff.samplers import ddim, ddim_eta, ddpm
 from lindiff.testing import ExactModel, assert_sampler_matches, sampler_report, standard_law
 
 SIGMAS = lindiff.karras(8, 0.05, 15.0)
@@ -272,7 +275,7 @@ def test_the_tests_are_exact_for_few_draws():
         return 2 * starts + np.sqrt(0.5) * rng.standard_normal(starts.shape)
 
     chances = np.sort(
-        [_measure.compare(_measure.regress(run, 2, 5, rng, 1e-8), known) for _ in range(2000)]
+        [_measure.compare(_measure.regress(run, 2, 5, rng), known) for _ in range(2000)]
     )
     away = np.abs(chances - np.arange(1, 2001) / 2000).max()
     assert away < np.sqrt(np.log(2 / 1e-4) / 2 / 2000)
@@ -510,3 +513,78 @@ def test_wrong_samplers_are_named(sample, words):
 def test_a_model_of_noise_has_no_answer_without_noise():
     with pytest.raises(ValueError, match="sigma is 0; expected a positive level"):
         ExactModel(standard_law(), "epsilon")(np.ones((1, 6)), 0.0)
+
+
+# ---------------------------------------------------------------- what researchers did with it
+
+LEVELS = [9.0, 3.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("step", "settings"),
+    [
+        (ddim_eta(1e-3), {"like": np.empty((0, 6), np.float32)}),
+        (ddim_eta(0.3), {"rtol": 0.05}),
+        (ddpm, {"rtol": 0.2}),
+    ],
+    ids=["little noise in float32", "a coarse rtol", "a coarser one"],
+)
+def test_independent_noise_is_not_taken_for_shared_noise(step, settings):
+    run = ours(step, LEVELS)
+    assert sampler_report(run, LEVELS, step=step, rng=0, **settings).agrees
+
+
+def test_shared_noise_is_named_however_small():
+    rng = np.random.default_rng(1)
+
+    def shared(x, model):
+        for sigma, lower in pairwise(LEVELS):
+            mean, noise = ddim_eta(0.01)(x, model(x, sigma), sigma, lower, None)
+            x = mean + noise * rng.standard_normal(x.shape[1])
+        return x
+
+    report = sampler_report(shared, LEVELS, step=ddim_eta(0.01), rng=0)
+    assert not report.agrees
+    assert report.explanations == ("the noise is the same for every sample of a batch",)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, "mean"])
+def test_a_result_without_a_start_is_named(constant):
+    def run(x, model):
+        return 0 * x + (model.law.mean if constant == "mean" else constant)
+
+    report = sampler_report(run, [3.0, 0.0])
+    assert report.draws == 0
+    assert report.explanations == ("its result does not depend on its start",)
+
+
+def test_low_precision_inside_is_answered_with_the_way_to_say_so():
+    def run(x, model):
+        return ours(ddim, LEVELS)(x, model).astype(np.float32).astype(float)
+
+    report = sampler_report(run, LEVELS, rtol=1e-12)
+    assert not report.agrees
+    assert report.verdict().endswith("say so by rtol.")
+    assert sampler_report(run, LEVELS, rtol=1e-4).agrees
+
+
+FLAT = Gaussian(np.ones(2), [1.0, 0.0], np.eye(2))
+REFUSED = {
+    "a rate of one": ({"false_alarm": 1}, "false_alarm is 1; expected a probability"),
+    "a rate of nan": ({"false_alarm": np.nan}, "false_alarm is nan"),
+    "a flag for a seed": ({"rng": True}, "rng is True; expected"),
+    "a negative seed": ({"rng": -1}, "rng is -1; expected"),
+    "a list": ({"like": [1.0]}, r"like is \[1.0\]; expected an array"),
+    "a vector": ({"like": np.empty(6)}, "like is of type ndarray and shape"),
+    "integers": ({"like": np.empty((0, 6), int)}, "expected an array .* of floating-point"),
+    "another dimension": ({"like": np.empty((0, 5)), "law": standard_law(6)}, "one state of like"),
+    "a mode without variance": ({"law": FLAT}, "of variances down to 0; expected"),
+    "a denoiser": ({"law": LinearDenoiser(FLAT)}, "law is .*; expected a Gaussian"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_make_no_sense_are_refused(case):
+    settings, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        sampler_report(ours(ddim, LEVELS), LEVELS, **settings)

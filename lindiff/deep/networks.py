@@ -215,6 +215,7 @@ def _precondition(
     total = (sigma**2 + sigma_data**2).sqrt()
     skip, out = (sigma_data / total) ** 2, sigma * sigma_data / total
     correction = network((y - mean) / total, levels.log() / 4)
+    _check.same_shape("result of the network", correction.shape, y.shape)
     return mean + skip * (y - mean) + out * correction
 
 
@@ -251,17 +252,24 @@ class Rows:
         if getattr(y, "ndim", 0) != 2 or y.shape[1] != dim:
             raise ValueError(f"y has shape {np.shape(y)}; expected (n, {dim})")
         if isinstance(y, torch.Tensor):
-            return self.denoiser(y.reshape(-1, *self.shape), sigma).reshape(y.shape)
+            return self._rows(y, sigma)
+        if np.ma.is_masked(y):
+            raise ValueError("y has masked entries; expected an array without a mask")
         if not np.issubdtype(y.dtype, np.floating):  # the result would be cut off
             raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
         like = next(iter(getattr(self.denoiser, "parameters", list)()), torch.empty(0))
-        out = np.empty_like(y)
+        batch, out = _check.integer("batch", self.batch, 1), np.empty_like(y)
         with torch.no_grad():
-            for start in range(0, len(y), self.batch):
-                part = torch.as_tensor(y[start : start + self.batch]).to(like)
-                clean = self.denoiser(part.reshape(-1, *self.shape), sigma)
-                out[start : start + self.batch] = clean.reshape(len(part), dim).cpu().numpy()
+            for start in range(0, len(y), batch):
+                part = torch.tensor(y[start : start + batch]).to(like)  # the denoiser's own copy
+                out[start : start + batch] = self._rows(part, sigma).cpu().numpy()
         return out
+
+    def _rows(self, rows: Tensor, sigma: float) -> Tensor:
+        images = rows.reshape(-1, *self.shape)
+        clean = self.denoiser(images, sigma)
+        _check.same_shape("result of the denoiser", clean.shape, images.shape)
+        return clean.reshape(rows.shape)
 
 
 def _noise_levels(sigma: float | Tensor, y: Tensor) -> Tensor:

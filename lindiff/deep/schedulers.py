@@ -8,6 +8,9 @@ those of ``alphas_cumprod``, or variance-exploding, where it divides the model's
 from typing import Any
 
 import numpy as np
+import torch
+
+from lindiff import _check
 
 
 class SchedulerSampler:
@@ -54,6 +57,7 @@ class SchedulerSampler:
                 f"scheduler is a {type(scheduler).__name__}; expected one with alphas_cumprod "
                 "that calls the model at its own levels only"
             )
+        n_steps = _check.integer("n_steps", n_steps, 1)
         self.scheduler, self.n_steps, self.settings = scheduler, n_steps, settings
         scheduler.set_timesteps(n_steps)
         one = scheduler.alphas_cumprod.new_ones(())
@@ -78,6 +82,11 @@ class SchedulerSampler:
 
     def __call__(self, start: Any, model: Any) -> Any:
         """Run the loop on a start; the model predicts the clean x in these coordinates."""
+        if not isinstance(start, torch.Tensor):
+            raise ValueError(
+                f"start is of type {type(start).__name__}; expected a tensor: ask sampler_report "
+                "for it by like=torch.empty(0, 6)"
+            )
         self.scheduler.set_timesteps(self.n_steps)
         x, calls = start, self._levels()[1].tolist()
         for time, sigma in zip(self.scheduler.timesteps, calls, strict=True):
