@@ -173,7 +173,7 @@ class Jacobian:
             max_products = 2 * self.dim
         block = _check.integer("block", block, 1, self.dim)
         budget = _check.integer("max_products", max_products, 2 * k) // 2
-        patience = 0.2 if block == 1 else 0.0
+        patience = 0.0 if block > 1 else 0.1 if k == 1 else 0.2
         draws = _check.generator(rng)
         return _krylov.Plan(self.dim, k, block, tol, budget, draws, patience, _krylov.ROUNDING)
 
@@ -206,7 +206,8 @@ class Jacobian:
             Vectors multiplied at a time, by default 1, or up to 4 for several triplets of a small
             image. One needs the fewest products, but finds only one vector of a value that is
             exactly repeated, as at a symmetric image: take the multiplicity there. With one, the
-            tolerance must hold over the last fifth of the products, lest a close value be missed.
+            tolerance must hold over the last fifth of the products, or tenth for one triplet, lest
+            a close value be missed.
         max_products : int, optional
             Budget of products with J or its transpose, at least 2k; by default that of the whole
             space. Residuals of values that are nearly zero cost a product each beyond it.
