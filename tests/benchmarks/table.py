@@ -37,6 +37,19 @@ def rows(results):
             yield f"| {info['work']} | {name} | {ratio} × | {mine} | {seconds} |"
 
 
+def equal_residuals(results):
+    """The table of ratios at equal residuals, one row for each solver and each problem."""
+    found = [b["extra_info"] for b in results["benchmarks"] if "ratios" in b["extra_info"]]
+    if found:
+        targets = [f"{target:.0e}" for target in found[0]["residuals"]]
+        yield f"\n| at equal residuals | solver | {' | '.join(targets)} |"
+        yield "|---|---|" + "---|" * len(targets)
+    for info in found:
+        for solver, ratios in info["ratios"].items():
+            shown = " | ".join("–" if ratio is None else f"{ratio:.2f} ×" for ratio in ratios)
+            yield f"| {info['work']} | {solver} | {shown} |"
+
+
 def table(results):
     """The table and the line that says where it was made."""
     head = "| work | peer | ratio | ours | its time |\n|---|---|---|---|---|"
@@ -47,7 +60,7 @@ def table(results):
         f"Medians of interleaved rounds, one BLAS thread, {platform.machine()}, "
         f"Python {platform.python_version()}, {packages}; command `make bench`."
     )
-    return "\n".join([head, *rows(results), "", made])
+    return "\n".join([head, *rows(results), *equal_residuals(results), "", made])
 
 
 def main(source, page):
