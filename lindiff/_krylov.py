@@ -8,6 +8,7 @@ import numpy as np
 
 OnRows: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
+_EPSILON = float(np.finfo(float).eps)
 # How much of a projection may be asymmetric, and what to do where it is more.
 SYMMETRIC = 1e-4, "expected a symmetric one, such as (J + J.T)/2"
 # J.T J and (J + J.T)/2 are symmetric but for rounding, which is up to 4e-3 in an operation that
@@ -72,18 +73,18 @@ def spaces(apply: OnRows, plan: Plan) -> Iterator[Space]:
         projected = np.block([[projected, basis @ image.T], [fresh @ images.T, fresh @ image.T]])
         basis, images = np.vstack([basis, fresh]), np.vstack([images, image])
         values, mix = np.linalg.eigh(symmetric(projected, *plan.asymmetry))
-        noise = rounding_error(projected, dim)
+        noise = rounding_error(projected, float(max(values[-1], -values[0])), dim)
         yield Space(values[::-1][:k], mix[:, ::-1][:, :k].T, basis, images, noise, chain)
 
 
-def rounding_error(projected: np.ndarray, dim: int) -> float:
+def rounding_error(projected: np.ndarray, size: float, dim: int) -> float:
     """Length of the error of a product, measured on a projection that should be symmetric.
 
-    Each other row of the basis sees one component of it, as an asymmetry.
+    Each other row of the basis sees one component of it, as an asymmetry. `size` is the largest
+    absolute value.
     """
-    m, size = len(projected), float(np.abs(projected).max()) or 1.0
-    skew = float(np.linalg.norm((projected - projected.T) / size))
-    return size * max(skew * (dim / 2 / max(1, m * (m - 1))) ** 0.5, float(np.finfo(float).eps))
+    m, skew = len(projected), ((projected - projected.T) / (size or 1.0)).ravel()
+    return size * max((skew @ skew * dim / 2 / max(1, m * (m - 1))) ** 0.5, _EPSILON)
 
 
 def new_directions(
@@ -104,7 +105,7 @@ def new_directions(
         v = q.T
     else:
         v = np.vstack([q.T[keep], rng.standard_normal((int((~keep).sum()), basis.shape[1]))])
-    for _ in range(2):
+    for _ in range(1 if keep.all() else 2):  # once for rows that are nearly orthogonal
         v = v - (v @ basis.T) @ basis
         v = np.linalg.qr(v.T)[0].T
     return v, bool(adds.max() <= max(1e-10 * size, 100 * noise))
