@@ -110,7 +110,7 @@ def build_pages():
         for line in process.stderr:
             print(line, end="", file=sys.stderr, flush=True)
             plain = COLOURS.sub("", line).strip()
-            if "WARNING:" in plain or "ERROR:" in plain:
+            if re.search(r"\b(WARNING|ERROR|CRITICAL):", plain):
                 warnings.append(plain)
 
     reader = threading.Thread(target=follow)
