@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+SPACE = "\u00a0"  # a number stays with its unit
 BEGIN, END = "<!-- made by `make bench`: begin -->", "<!-- made by `make bench`: end -->"
 
 
@@ -18,8 +19,8 @@ def duration(seconds):
     """A time with three digits and a fitting unit."""
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+            return f"{seconds * factor:.3g}{SPACE}{unit}"
+    return f"{seconds * 1e9:.3g}{SPACE}ns"
 
 
 def rows(results):
@@ -34,7 +35,7 @@ def rows(results):
                 name += f" ({peer['share']:.0%} of it, scaled)"
             seconds = duration(peer["seconds"])
             ratio = f"{peer['ratio']:.1f}" if peer["ratio"] < 10 else f"{peer['ratio']:.0f}"
-            yield f"| {info['work']} | {name} | {ratio} × | {mine} | {seconds} |"
+            yield f"| {info['work']} | {name} | {ratio}{SPACE}× | {mine} | {seconds} |"
 
 
 def equal_residuals(results):
@@ -46,7 +47,7 @@ def equal_residuals(results):
         yield "|---|---|" + "---|" * len(targets)
     for info in found:
         for solver, ratios in info["ratios"].items():
-            shown = " | ".join("–" if ratio is None else f"{ratio:.2f} ×" for ratio in ratios)
+            shown = " | ".join("–" if ratio is None else f"{ratio:.2f}{SPACE}×" for ratio in ratios)
             yield f"| {info['work']} | {solver} | {shown} |"
 
 
