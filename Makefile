@@ -77,10 +77,10 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 audit: $(STAMP) ## compare other libraries' samplers with their exact laws and write the audit page (a minute)
 	$(BIN)/python book/audit.py --store
 
-train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)
+train: $(STAMP) ## train the deep denoisers that come with lindiff again (about 45 minutes on one core)
 	$(BIN)/python -m lindiff.book.recipes mnist photographs
 
-jacobians: $(STAMP) ## measure the Jacobians along generation anew (about 15 minutes on one core)
+jacobians: $(STAMP) ## measure the Jacobians along generation again (about 15 minutes on one core)
 	$(BIN)/python -m lindiff.book.experiments
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
