@@ -61,9 +61,10 @@ parameters: $(STAMP) ## every assertion of the chapters under other values of th
 reading: $(STAMP) ## how hard each chapter is to read, by thermometers, and what departs from the rules
 	$(BIN)/python tests/notebook_form.py --reading
 
-sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates
+sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates, and parameters
 	$(BIN)/python tests/rerun.py reseed --sample 3 --workers $(JOBS)
 	$(BIN)/python tests/rerun.py kernels --settings oldest --workers $(JOBS) notebooks/0[1-8]*.ipynb
+	$(BIN)/python tests/rerun.py parameters --workers $(JOBS)
 
 kernels: $(STAMP) ## tests and chapters as on other processors, and with two threads (20 minutes on two cores)
 	$(BIN)/python tests/rerun.py tests --workers $(JOBS)
