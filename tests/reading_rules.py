@@ -18,7 +18,7 @@ import re
 import statistics
 from typing import NamedTuple
 
-REWRITTEN = ("01", "03")  # the chapters that have this form, by their numbers
+REWRITTEN = ("01", "02", "03")  # the chapters that have this form, by their numbers
 COLUMNS = 79
 TITLE = re.compile(r"# @title (Figure|Check): (\S.*)")
 FOLDS = {"Figure": "hide-input", "Check": "hide-cell"}
@@ -169,6 +169,8 @@ def _bound(tree):
             names.add(node.name)
         elif isinstance(node, ast.alias):
             names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
     return names
 
 
