@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check reseed sample kernels bench audit train jacobians cover lab notebooks student \
+.PHONY: help book test check-book check reseed parameters reading sample kernels bench audit train jacobians cover lab notebooks student \
         dist clean
 
 help: ## list the targets
@@ -54,6 +54,12 @@ cover: $(STAMP) ## draw the picture of the first page and of the README
 
 reseed: $(STAMP) ## every assertion of the chapters under other seeds, SHIFTS=10 of them (half an hour on two cores)
 	$(BIN)/python tests/rerun.py reseed --shifts $(SHIFTS) --workers $(JOBS) --store --missing
+
+parameters: $(STAMP) ## every assertion of the chapters under other values of their parameters (some minutes)
+	$(BIN)/python tests/rerun.py parameters --workers $(JOBS)
+
+reading: $(STAMP) ## how hard each chapter is to read, by thermometers, and what departs from the rules
+	$(BIN)/python tests/notebook_form.py --reading
 
 sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates
 	$(BIN)/python tests/rerun.py reseed --sample 3 --workers $(JOBS)

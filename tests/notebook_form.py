@@ -3,16 +3,20 @@
     python tests/notebook_form.py [paths]          list every departure from the rules
     python tests/notebook_form.py --fix [paths]    run the notebooks and write them in their form
     python tests/notebook_form.py --stats [paths]  count words and cells
+    python tests/notebook_form.py --reading [paths]
+                                                   how hard the pages are, by thermometers
 
 A notebook in its form was run from top to bottom in a fresh kernel. It keeps the text that its
 cells printed, which the tests compare, and drops pictures, HTML and times, which would differ from
 one machine to the next. Running `--fix` twice therefore changes nothing the second time.
 
-Its second cell installs the package on Colab, from the repository whose address is the environment
-variable LINDIFF_REPOSITORY when `--fix` runs; without the variable the address stays as it is.
+Its first code cell installs the package on Colab, from the repository whose address is the
+environment variable LINDIFF_REPOSITORY when `--fix` runs; without the variable the address stays
+as it is.
 """
 
 import argparse
+import copy
 import os
 import re
 import sys
@@ -21,12 +25,14 @@ import warnings
 from pathlib import Path
 
 import nbformat
+import reading_rules
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_code_cell
 from notebook_rules import (
     ADDRESS,
     COLAB,
+    COLAB_FOLD,
     KERNEL,
     LANGUAGE,
     RULES,
@@ -110,14 +116,15 @@ def _last_line(error):
 
 
 def open_on_colab(notebook):
-    """Write the cell for Colab, in place, after the cell with the title."""
-    second = notebook.cells[1] if len(notebook.cells) > 1 else new_code_cell()
-    if not ADDRESS.search(second.source):
-        second = new_code_cell()
-        notebook.cells.insert(1, second)
-    where = os.environ.get("LINDIFF_REPOSITORY", "").strip() or address(second)
-    second.source = COLAB.format(address=where)
-    second.metadata.tags = ["remove-cell"]
+    """Write the cell for Colab, in place, before all other code."""
+    old = [cell for cell in notebook.cells if ADDRESS.search(cell.source)]
+    where = os.environ.get("LINDIFF_REPOSITORY", "").strip() or address(
+        (old or [new_code_cell()])[0]
+    )
+    notebook.cells = [cell for cell in notebook.cells if cell not in old]
+    place = next((n - 1 for n, _ in code_cells(notebook)), len(notebook.cells))
+    new = new_code_cell(COLAB.format(address=where), metadata=copy.deepcopy(COLAB_FOLD))
+    notebook.cells.insert(place, new)
 
 
 def normalise(notebook):
@@ -129,6 +136,8 @@ def normalise(notebook):
         for name in ("execution", "collapsed", "trusted", "ExecuteTime"):
             cell.metadata.pop(name, None)
         if cell.cell_type == "code":
+            if cell.metadata != COLAB_FOLD:
+                reading_rules.fold(cell)
             cell.outputs = [kept for output in cell.outputs if (kept := _text_only(output))]
 
 
@@ -173,12 +182,16 @@ def repeated_names(paths):
                 yield f"{path.name} and {owner[name].name} both have a figure {name}"
 
 
-def check(paths):
-    """Return every departure from the rules, as `path: rule: sentence`."""
+def check(paths, reading=False):
+    """Return every departure from the rules, as `path: rule: sentence`.
+
+    With `reading` the rules for readers apply to all of them, else to the rewritten chapters.
+    """
     faults = [f"repeated_names: {text}" for text in repeated_names(paths)]
     for path in paths:
         notebook = read(path)
-        for rule in RULES:
+        rules = RULES + (reading_rules.RULES if reading or reading_rules.rewritten(path) else [])
+        for rule in rules:
             faults += [f"{path}: {rule.__name__}: {text}" for text in rule(notebook)]
         faults += [f"{path}: as_written: {text}" for text in as_written(path)]
     return faults
@@ -202,11 +215,32 @@ def stats(paths):
     return lines
 
 
+def thermometers(paths):
+    """Return one line for each notebook: how dense its open code is, and how long it takes."""
+    goals = reading_rules.GOALS
+    lines = [
+        f"open cells: characters, median (goal {goals.characters}); names on a line of code, 90th "
+        f"percentile ({goals.names}); new names in a cell ({goals.new}); cells that no sentence "
+        f"announces ({goals.silent:.0%}); minutes of a first reading, and more",
+        f"{'chars':>6} {'names':>6} {'new':>5} {'silent':>7} {'minutes':>8} {'more':>5}  notebook",
+    ]
+    for path in paths:
+        found = reading_rules.reading(read(path))
+        lines.append(
+            f"{found.characters:6.0f} {found.names:6} {found.new:5.1f} {found.silent:7.0%} "
+            f"{found.minutes:8} {found.more:5}  {Path(path).name}"
+        )
+    return lines
+
+
 def main(arguments=None):
     """Run the tool from the command line; the exit status is 1 when something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fix", action="store_true", help="run the notebooks and rewrite them")
     parser.add_argument("--stats", action="store_true", help="count words and cells")
+    parser.add_argument(
+        "--reading", action="store_true", help="measure for readers; apply their rules to all"
+    )
     parser.add_argument("paths", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     paths = options.paths or [path for path in default_paths() if path.exists()]
@@ -218,9 +252,10 @@ def main(arguments=None):
             except FormError as error:
                 failed = True
                 print(f"{path}: left as it was: {error}", flush=True)
-    faults = check(paths)
-    for line in [*faults, *(stats(paths) if options.stats else ())]:
-        print(line)
+    faults = check(paths, options.reading)
+    tables = [*(stats(paths) if options.stats else ())]
+    tables += thermometers(paths) if options.reading else []
+    print(*faults, *tables, sep="\n", end="\n" if faults or tables else "")
     return 1 if failed or faults else 0
 
 

@@ -1,15 +1,20 @@
-"""Run the chapters again with other seeds, or as on another processor, and list what changes.
+"""Run the chapters again with other seeds or parameters, or as on another processor.
 
     python tests/rerun.py reseed --shifts 10   every assertion, under ten other sets of seeds
     python tests/rerun.py reseed --sample 3    one shift, of three chapters that the commit picks
     python tests/rerun.py kernels              printed values, as other processors compute them
     python tests/rerun.py kernels --settings oldest notebooks/0*.ipynb
+    python tests/rerun.py parameters           every assertion, under other parameters
     python tests/rerun.py tests                the unit tests, as other processors compute them
 
 Each run of a chapter has a fresh kernel. In a reseeded run an assertion that fails does not end
 its cell, so that the others are still counted; what a cell prints is not compared. A cell that
 repeats a run stored in a file keeps its seeds and says so by the tag `stored-run`. Under other
 kernels the seeds stay, and printed values must agree as `nbval_numbers.py` says.
+
+A cell may carry sets of other values of its parameters, in its metadata as `alternatives`; run k
+takes the k-th set of each cell. Then no idea and no figure may break, and every check holds unless
+its title says that it is for the values of the text.
 
 With `--store` the result goes into book/robustness.json, from which the page on reproducibility is
 made. The exit status is 1 if an assertion fails, a cell breaks, or a printed value differs.
@@ -31,6 +36,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from nbval_numbers import same_text
 from notebook_form import ROOT, read
+from reading_rules import TEXT_ONLY, with_alternative
 
 sys.path.append(str(ROOT / "book" / "_ext"))
 from robustness import code_hash
@@ -53,8 +59,10 @@ def printed(cell):
     return "".join(text for text in texts if text and not text.startswith("<"))
 
 
-def run(path, environment, shift=0):
+def run(path, environment, shift=0, alternative=None):
     """Run one chapter; return its assertions, the broken cells, and where other values are printed.
+
+    `alternative` is the number of a set of other parameters, from 0; None keeps those of the text.
 
     Cells are counted from 1 over the code cells that stand in the notebook.
     """
@@ -65,7 +73,8 @@ def run(path, environment, shift=0):
     for n, cell in enumerate(code, 1):
         still = STORED_RUN in cell.metadata.get("tags", [])
         notebook.cells.append(new_code_cell(f"_watched.begin({n}, {still})"))
-        notebook.cells.append(new_code_cell(cell.source))
+        source = cell.source if alternative is None else with_alternative(cell, alternative)
+        notebook.cells.append(new_code_cell(source))
     notebook.cells.append(new_code_cell("print(_watched.summary())"))
     client = NotebookClient(
         notebook,
@@ -84,7 +93,11 @@ def run(path, environment, shift=0):
                 result["broken"][f"cell {n}"] = f"{output.ename}: {output.evalue}"[:300]
             elif output.get("name") == "stderr":
                 result["broken"].setdefault(f"cell {n}", f"stderr: {output.text[:300]}")
-        if shift or "nbval-ignore-output" in reference.metadata.get("tags", []):
+        if (
+            shift
+            or alternative is not None
+            or "nbval-ignore-output" in reference.metadata.get("tags", [])
+        ):
             continue
         text, rtol = printed(reference), reference.metadata.get("numbers", {}).get("rtol", 0.0)
         if not same_text(text, printed(again), rtol):
@@ -125,6 +138,26 @@ def reseed(paths, shifts, workers):
         )
         print(f"{path.stem}, shift {shift}: {len(result['assertions'])} assertions", flush=True)
     return found, bad
+
+
+def under_parameters(paths, workers):
+    """Run every chapter under each of its sets of parameters; True if something fails."""
+    jobs = [
+        (path, kernels.ONE_THREAD, 0, k)
+        for path in paths
+        for k in range(max(len(cell.metadata.get("alternatives", [])) for cell in read(path).cells))
+    ]
+    bad = False
+    for (path, _, _, k), result in all_runs(jobs, workers):
+        code = [cell for cell in read(path).cells if cell.cell_type == "code"]
+        for place in list(result["failed"]):
+            title = code[int(place.split()[1]) - 1].source.partition("\n")[0]
+            if title.startswith("# @title Check") and title.endswith(TEXT_ONLY):
+                del result["failed"][place]
+        bad |= complain(f"{path.stem}, parameters {k + 1}", result)
+        held = len(result["assertions"])
+        print(f"{path.stem}, parameters {k + 1}: {held} assertions", flush=True)
+    return bad
 
 
 def under_kernels(paths, settings, workers):
@@ -208,7 +241,7 @@ def picked(count):
 def main(arguments=None):
     """Run the tool from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["reseed", "kernels", "tests"])
+    parser.add_argument("what", choices=["reseed", "kernels", "parameters", "tests"])
     parser.add_argument("--shifts", type=int, default=10, help="reseed: number of other seeds")
     parser.add_argument("--first", type=int, default=1, help="reseed: the first shift")
     parser.add_argument("--sample", type=int, help="reseed: one shift of so many chapters")
@@ -227,6 +260,8 @@ def main(arguments=None):
         settings = {name: settings[name] for name in wanted if name in settings}
     if options.what == "tests":
         return int(unit_tests(settings, options.workers))
+    if options.what == "parameters":
+        return int(under_parameters(paths, options.workers))
     if options.what == "reseed":
         shifts = range(options.first, options.first + options.shifts)
         if options.sample:

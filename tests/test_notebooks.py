@@ -4,6 +4,7 @@ import functools
 
 import notebook_form
 import pytest
+import reading_rules
 from notebook_rules import RULES
 
 PATHS = notebook_form.default_paths()
@@ -14,6 +15,14 @@ read = functools.cache(notebook_form.read)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_rule(path, rule):
     """The message of a failure says which cell departs from the rule, and how."""
+    faults = list(rule(read(path)))
+    assert not faults, f"{path.name}: {rule.__doc__}\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize("rule", reading_rules.RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("path", filter(reading_rules.rewritten, PATHS), ids=lambda path: path.stem)
+def test_rule_for_readers(path, rule):
+    """A chapter in the new form keeps the rules that serve its readers."""
     faults = list(rule(read(path)))
     assert not faults, f"{path.name}: {rule.__doc__}\n" + "\n".join(faults)
 

@@ -60,6 +60,26 @@ def test_a_broken_cell_and_a_changed_value_are_seen(results, path):
     assert rerun.run(wrong, kernels.ONE_THREAD)["different"] == {"cell 2": "2.041\n"}
 
 
+def test_other_parameters_may_break_only_what_is_for_the_values_of_the_text(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(rerun, "all_runs", lambda jobs, workers: ((j, rerun.run(*j)) for j in jobs))
+    sources = [
+        "x = 1",
+        "# @title Check: x is one (values of the text)\nassert x == 1, f'{x} is not {1}'",
+        "# @title Check: x is positive\nassert x > 0, f'{x} is not above {0}'",
+    ]
+    cells = [new_code_cell(source) for source in sources]
+    cells[0].metadata["alternatives"] = [{"x": "2"}, {"x": "-1"}]
+    path = tmp_path / "small.ipynb"
+    nbformat.write(new_notebook(cells=cells), path)
+    assert rerun.under_parameters([path], 1)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.strip() for line in told if "failed" in line] == [
+        "small, parameters 2, cell 3 line 2: failed: -1 is not above 0"
+    ]
+
+
 def test_a_stored_result_belongs_to_the_code_that_it_was_made_with(tmp_path, monkeypatch, path):
     monkeypatch.setattr(rerun, "STORE", tmp_path / "store.json")
     (tmp_path / "notebooks").mkdir()

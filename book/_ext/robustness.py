@@ -17,7 +17,11 @@ STORE = "book/robustness.json"
 
 def code_hash(notebook):
     """Return a checksum of the code of a chapter: a stored result belongs to it alone."""
-    code = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    code = "\0".join(
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", [])
+    )
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
