@@ -61,9 +61,10 @@ parameters: $(STAMP) ## every assertion of the chapters under other values of th
 reading: $(STAMP) ## how hard each chapter is to read, by thermometers, and what departs from the rules
 	$(BIN)/python tests/notebook_form.py --reading
 
-sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates
+sample: $(STAMP) ## a part of reseed and kernels that fits into every run of the gates, and parameters
 	$(BIN)/python tests/rerun.py reseed --sample 3 --workers $(JOBS)
 	$(BIN)/python tests/rerun.py kernels --settings oldest --workers $(JOBS) notebooks/0[1-8]*.ipynb
+	$(BIN)/python tests/rerun.py parameters --workers $(JOBS)
 
 kernels: $(STAMP) ## tests and chapters as on other processors, and with two threads (20 minutes on two cores)
 	$(BIN)/python tests/rerun.py tests --workers $(JOBS)
@@ -77,10 +78,10 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 audit: $(STAMP) ## compare other libraries' samplers with their exact laws and write the audit page (a minute)
 	$(BIN)/python book/audit.py --store
 
-train: $(STAMP) ## train the deep denoisers that come with lindiff anew (about 45 minutes on one core)
+train: $(STAMP) ## train the deep denoisers that come with lindiff again (about 45 minutes on one core)
 	$(BIN)/python -m lindiff.book.recipes mnist photographs
 
-jacobians: $(STAMP) ## measure the Jacobians along generation anew (about 15 minutes on one core)
+jacobians: $(STAMP) ## measure the Jacobians along generation again (about 15 minutes on one core)
 	$(BIN)/python -m lindiff.book.experiments
 
 lab: $(STAMP) ## open JupyterLab on the notebooks

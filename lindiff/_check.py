@@ -33,7 +33,7 @@ def real(name: str, value: npt.ArrayLike, dtype: npt.DTypeLike = float) -> np.nd
             raise TypeError("they are complex; expected real ones")
         return out.astype(dtype, copy=False)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor with gradient
-        raise ValueError(f"{name} is no array of numbers ({error})") from None
+        raise ValueError(f"{name} is not an array of numbers ({error})") from None
 
 
 def array(name: str, value: npt.ArrayLike, ndim: int, dtype: npt.DTypeLike = float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Files that are whole: written at once or not at all, and damage noticed when they are read."""
+"""Files that are whole: written atomically, and damage noticed when they are read."""
 
 import os
 import tempfile
@@ -37,7 +37,9 @@ def target(path: str | Path) -> Path:
     return path
 
 
-def read_arrays(path: str | Path, advice: str = "delete it to start anew") -> dict[str, np.ndarray]:
+def read_arrays(
+    path: str | Path, advice: str = "delete it to start again"
+) -> dict[str, np.ndarray]:
     """Return the arrays of an ``.npz`` file by name, or raise ValueError if it is damaged."""
     try:
         # opened here, because numpy.load leaves a damaged file open

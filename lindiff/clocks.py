@@ -12,7 +12,7 @@ from lindiff.types import Operator, StepRule
 
 
 def clock(gains: npt.ArrayLike, eigenvalues: npt.ArrayLike) -> np.ndarray:
-    r"""Worth of a linear map in power iterations of :math:`\Sigma`, mode i against the first.
+    r"""Number of power iterations of :math:`\Sigma` that a linear map equals, mode by mode.
 
     .. math:: k_i = \frac{\log(g_1/g_i)}{\log(\lambda_1/\lambda_i)}, \qquad i = 2, \dots, r,
 
@@ -51,7 +51,7 @@ def clock(gains: npt.ArrayLike, eigenvalues: npt.ArrayLike) -> np.ndarray:
 
 
 def operator_clock(a: Operator, eigenvalues: npt.ArrayLike, basis: npt.ArrayLike) -> np.ndarray:
-    r"""Worth of any linear map in power iterations: its :func:`clock` in a given eigenbasis.
+    r"""Number of power iterations that a matrix equals: its :func:`clock` in an eigenbasis.
 
     The gains are the Rayleigh quotients :math:`u_i^\top A u_i`. For maps that share the eigenbasis
     nothing is lost; for others, such as an average of random projections or the Jacobian of a
@@ -88,7 +88,7 @@ def operator_clock(a: Operator, eigenvalues: npt.ArrayLike, basis: npt.ArrayLike
 def sampler_clock(
     denoiser: LinearDenoiser, sigmas: npt.ArrayLike, *, step: StepRule = ddim
 ) -> np.ndarray:
-    r"""Worth of a sampler in power iterations of the covariance, from the start to each level.
+    r"""Number of power iterations that a sampler equals, from the start to each level.
 
     Clocks add: the differences of successive rows are the clocks of the steps.
 

@@ -1,7 +1,7 @@
 """Data that needs no network: digits and photographs in installed packages, and synthetic laws.
 
 Slow formats are read once and kept as ``.npz`` in the user's cache folder, or in the folder that
-the environment variable ``LINDIFF_CACHE`` names. A damaged cache file is made anew.
+the environment variable ``LINDIFF_CACHE`` names. A damaged cache file is made again.
 """
 
 import os
@@ -37,7 +37,7 @@ def _cached(
 
     `entries` gives the name of each array and the shape of one of its entries.
     """
-    path, advice = _cache_folder() / name, "it is made anew"
+    path, advice = _cache_folder() / name, "it is made again"
     try:
         stored = _files.read_arrays(path, advice)
         shapes = {key: array.shape for key, array in stored.items()}

@@ -1,4 +1,4 @@
-"""Check the form of the chapters, and put right what a machine can put right.
+"""Check the form of the chapters, and correct what a machine can correct.
 
     python tests/notebook_form.py [paths]          list every departure from the rules
     python tests/notebook_form.py --fix [paths]    run the notebooks and write them in their form

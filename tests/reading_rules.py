@@ -86,10 +86,12 @@ def parsed(notebook):
     """List the code cells that a reader sees."""
     found, inside, before = [], False, None
     for number, cell in enumerate(notebook.cells, 1):
+        if "remove-cell" in cell.metadata.get("tags", []):
+            continue
         if cell.cell_type == "markdown":
             for mark in SOLUTION.finditer(cell.source):
                 inside = mark[1] == "start"
-        elif "remove-cell" not in cell.metadata.get("tags", []):
+        else:
             tree, told = ast.parse(cell.source), before == "markdown"
             found.append(Cell(number, cell, tree, inside, told))
         before = cell.cell_type
@@ -376,4 +378,4 @@ RULES = [
 
 def rewritten(path):
     """Return whether the chapter at `path` is to have this form."""
-    return path.name.startswith(REWRITTEN)
+    return path.name == "template.ipynb" or path.name.startswith(REWRITTEN)

@@ -11,13 +11,13 @@ import torch
 from lindiff import _check
 
 LOSSY = {
-    "complex numbers": (np.ones(2) + 1j, "x is no array of numbers (they are complex"),
-    "a list with a complex number": ([1.0, 1j], "x is no array of numbers (they are complex"),
-    "complex torch": (torch.ones(2) * 1j, "x is no array of numbers (they are complex"),
-    "a tensor with gradient": (torch.ones(2, requires_grad=True), "x is no array of numbers ("),
+    "complex numbers": (np.ones(2) + 1j, "x is not an array of numbers (they are complex"),
+    "a list with a complex number": ([1.0, 1j], "x is not an array of numbers (they are complex"),
+    "complex torch": (torch.ones(2) * 1j, "x is not an array of numbers (they are complex"),
+    "a tensor with gradient": (torch.ones(2, requires_grad=True), "x is not an array of numbers ("),
     "masked entries": (np.ma.array([1.0, 2.0], mask=[False, True]), "x has masked entries"),
-    "words": (["a", "b"], "x is no array of numbers ("),
-    "ragged": ([[1.0], [1.0, 2.0]], "x is no array of numbers ("),
+    "words": (["a", "b"], "x is not an array of numbers ("),
+    "ragged": ([[1.0], [1.0, 2.0]], "x is not an array of numbers ("),
 }
 
 

@@ -192,7 +192,7 @@ def test_files_without_a_digest_are_read_as_well(stored):
 
 
 def rewritten(path, change):
-    """Write a checkpoint anew after `change` of its tensors and metadata."""
+    """Write a checkpoint again after `change` of its tensors and metadata."""
     tensors, known = _read_tensors(path)
     known = {key: json.loads(value) for key, value in known.items()}
     change(tensors, known)

@@ -295,7 +295,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_a_damaged_cache_file_is_made_anew_with_a_warning(cache, loads, case):
+def test_a_damaged_cache_file_is_made_again_with_a_warning(cache, loads, case):
     intact = data.mnist()
     path = cache / NAME
     if case == "another archive":
@@ -306,7 +306,7 @@ def test_a_damaged_cache_file_is_made_anew_with_a_warning(cache, loads, case):
         np.savez(path, x=np.zeros((3, 5)), label=np.zeros(3))
     else:
         path.write_bytes(DAMAGE[case](path.read_bytes()))
-    with pytest.warns(UserWarning, match=f"{NAME} is damaged .* it is made anew") as caught:
+    with pytest.warns(UserWarning, match=f"{NAME} is damaged .* it is made again") as caught:
         rebuilt = data.mnist()
     assert len(caught) == 1
     assert "pickle" not in str(caught[0].message)  # NumPy's advice to trust the file

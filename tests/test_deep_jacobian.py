@@ -883,7 +883,7 @@ class Declared(torch.autograd.Function):
 
 
 class Silent(Declared):
-    """The same without a word: torch takes its second derivative for zero."""
+    """The same, silently: torch takes its second derivative for zero."""
 
     @staticmethod
     def backward(ctx, grad):
@@ -1007,7 +1007,7 @@ WRONG = {
     "no v": (lambda: GOOD.vj(np.ones((0, 16))), "v has shape (0, 16); expected"),
     "v of nan": (lambda: GOOD.symmetric(np.full(16, np.nan)), "v is nan at index [0]; expected"),
     "v of inf": (lambda: GOOD.jv(Y * np.inf), "v contains nan or inf; expected finite values"),
-    "v of words": (lambda: GOOD.jv(["a"] * 16), "v is no array of numbers"),
+    "v of words": (lambda: GOOD.jv(["a"] * 16), "v is not an array of numbers"),
     "k of zero": (lambda: GOOD.svd(0, rng=RNG), "k is 0; expected an integer of at least 1 and at"),
     "k above d": (lambda: GOOD.eigh(17, rng=RNG), "k is 17; expected"),
     "tol below zero": (lambda: GOOD.svd(1, tol=-1.0, rng=RNG), "tol is -1.0; expected"),

@@ -1,4 +1,4 @@
-"""The stored measurements of Jacobians along generation: their form, and a part of them anew."""
+"""The stored measurements of Jacobians along generation: their form, and a part repeated."""
 
 import runpy
 
@@ -152,7 +152,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny, tmp_path, monkeypatch):
 
 @pytest.fixture
 def left_over(tiny, tmp_path, monkeypatch):
-    """What an interrupted run leaves; a call that measures anew fails."""
+    """What an interrupted run leaves; a call that measures again fails."""
     measure = experiments.measure
 
     def once(name, case):
@@ -180,7 +180,7 @@ DAMAGES = {
 def test_a_damaged_state_is_refused_with_advice_and_left_alone(left_over, damage):
     content = DAMAGES[damage](left_over.read_bytes())
     left_over.write_bytes(content)
-    with pytest.raises(ValueError, match=r"partial is damaged .*; delete it to start anew"):
+    with pytest.raises(ValueError, match=r"partial is damaged .*; delete it to start again"):
         experiments.main([str(left_over.with_suffix(""))])
     assert left_over.read_bytes() == content
 
@@ -195,7 +195,7 @@ def test_another_array_file_holds_no_measurements(tmp_path):
 
 def test_a_state_of_other_networks_is_refused_and_left_alone(left_over, tmp_path, monkeypatch):
     before = left_over.read_bytes()
-    (tmp_path / "photographs.safetensors").write_bytes(b"trained anew")
+    (tmp_path / "photographs.safetensors").write_bytes(b"trained again")
     monkeypatch.setattr(experiments.checkpoints, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match="measured with other networks or cases; delete it"):
         experiments.main([str(left_over.with_suffix(""))])

@@ -360,7 +360,7 @@ def test_an_entry_shows_what_is_asserted_and_printed_or_says_that_nothing_is():
     lines = "- {prf:ref}`thm-two` Two\n- {prf:ref}`lem-too` Too\n\n::::{dropdown} 3 assertions\n"
     assert first.startswith(lines)
     assert "assert x == 2\n```\n\nprints\n\n```text\n2\n```\n::::" in first
-    assert second == "- {prf:ref}`lem-none` None; in the text, no cell of its own"
+    assert second == "- {prf:ref}`lem-none` None; argued in the text, no cell checks it"
 
 
 def test_every_chapter_is_on_the_page():

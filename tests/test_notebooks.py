@@ -8,6 +8,7 @@ import reading_rules
 from notebook_rules import RULES
 
 PATHS = notebook_form.default_paths()
+REWRITTEN = [path for path in PATHS if reading_rules.rewritten(path)]
 read = functools.cache(notebook_form.read)
 
 
@@ -20,7 +21,7 @@ def test_rule(path, rule):
 
 
 @pytest.mark.parametrize("rule", reading_rules.RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", filter(reading_rules.rewritten, PATHS), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", REWRITTEN, ids=lambda path: path.stem)
 def test_rule_for_readers(path, rule):
     """A chapter in the new form keeps the rules that serve its readers."""
     faults = list(rule(read(path)))

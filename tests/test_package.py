@@ -26,7 +26,7 @@ MODULES = [
 # Public names without an example, each with its reason. Records are shown by what returns them,
 # protocols by what takes them.
 NO_EXAMPLE = {
-    "lindiff.book.plots.use_style": "changes global settings",
+    "lindiff.book.style.use_style": "changes global settings",
     "lindiff.book.experiments.main": "the command behind `make jacobians`",
     "lindiff.book.experiments.measure": "takes minutes",
     "lindiff.book.recipes.main": "the command behind `make train`",

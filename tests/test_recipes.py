@@ -190,7 +190,7 @@ def test_a_command_interrupted_in_the_second_training_does_not_repeat_the_first(
     recipes.main(command)
     assert steps == [0, 1, 2, 0, 1, 0, 1, 2]
     printed = capsys.readouterr().out
-    assert printed.startswith("one: trained before the interruption; to train it anew, delete ")
+    assert printed.startswith("one: trained before the interruption; to train it again, delete ")
     assert "two: 3 steps" in printed
     again = checkpoints.read_checkpoint(tmp_path / "one.safetensors")
     assert torch.equal(first.network.head.weight, again.network.head.weight)
@@ -198,7 +198,7 @@ def test_a_command_interrupted_in_the_second_training_does_not_repeat_the_first(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
 
 
-def test_a_command_that_has_come_to_its_end_trains_anew(tiny, tmp_path, monkeypatch):
+def test_a_command_that_has_come_to_its_end_trains_from_scratch(tiny, tmp_path, monkeypatch):
     steps, command = counting(monkeypatch, stop=None), ["one", "--folder", str(tmp_path)]
     recipes.main(command)
     recipes.main(command)

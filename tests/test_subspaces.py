@@ -110,7 +110,7 @@ WRONG = {
     "scalars": (lambda: alignment(1.0, 1.0), "u and v have shapes () and ()"),
     "a zero vector": (lambda: alignment([0.0, 0.0], [1.0, 0.0]), "expected finite, non-zero"),
     "nan in a vector": (lambda: alignment([np.nan, 1.0], [1.0, 0.0]), "|u|^2 |v|^2 is nan"),
-    "complex vectors": (lambda: alignment([1j, 1.0], [1.0, 0.0]), "u is no array of numbers"),
+    "complex vectors": (lambda: alignment([1j, 1.0], [1.0, 0.0]), "u is not an array of numbers"),
     "many zero vectors": (
         lambda: alignment(np.zeros((900, 2)), np.ones(2)),
         "|u|^2 |v|^2 is of type ndarray and shape (900,); expected finite, non-zero",

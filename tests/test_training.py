@@ -164,7 +164,7 @@ def test_the_same_seed_gives_the_same_network_whatever_the_global_state(path):
     first = train(SMALL, data(), path, **SETTINGS)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    second = train(SMALL, data(), path, **SETTINGS)  # a finished training starts anew
+    second = train(SMALL, data(), path, **SETTINGS)  # a finished training starts again
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(weights(first), weights(second))
     third = train(SMALL, data(), path, **{**SETTINGS, "seed": 4})
@@ -394,7 +394,7 @@ def test_weights_that_are_lost_at_the_last_step_are_not_stored(path, monkeypatch
 
     monkeypatch.setattr("lindiff.deep.training.weighted_loss", root)
     with pytest.raises(
-        FloatingPointError, match=r"the average of the weights at step 0 is not .*; start anew"
+        FloatingPointError, match=r"the average of the weights at step 0 is not .*; start again"
     ):
         train(SMALL, data(), path, **{**SETTINGS, "steps": 1})
     assert list(path.parent.iterdir()) == []
@@ -445,7 +445,7 @@ def test_a_state_of_other_settings_is_refused_and_left_alone(path, change, messa
     state = left_over(path)
     before = digest(state)
     arguments = {"config": SMALL, "x": data(), **SETTINGS, "augment": interrupted_at(99), **change}
-    with pytest.raises(ValueError, match=message + r"[^!]*delete the file to start anew"):
+    with pytest.raises(ValueError, match=message + r"[^!]*delete the file to start again"):
         train(arguments.pop("config"), arguments.pop("x"), path, **arguments)
     assert digest(state) == before
 
@@ -503,7 +503,7 @@ def test_a_damaged_state_is_refused_and_left_alone(path, damage):
 
 
 def without(state, tensor=None, key=None):
-    """Write a state anew without one of its parts."""
+    """Write a state again without one of its parts."""
     tensors, known = _read_tensors(state)
     tensors.pop(tensor, None)
     known.pop(key, None)
@@ -526,7 +526,7 @@ def test_a_state_is_no_checkpoint_and_says_what_to_do(path):
 
 def test_a_state_without_its_step_is_refused(path):
     without(left_over(path), key="step")
-    with pytest.raises(ValueError, match=r"is no complete state .* delete it to start anew"):
+    with pytest.raises(ValueError, match=r"is no complete state .* delete it to start again"):
         train(SMALL, data(), path, **SETTINGS, augment=interrupted_at(99))
 
 

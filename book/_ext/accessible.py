@@ -1,7 +1,7 @@
 """Keep the book usable with a screen reader and a keyboard.
 
-The theme and docutils write a few things that an accessibility checker rejects; `repair` puts
-them right in the finished pages. What only an author can put right is a picture without words:
+The theme and docutils write a few things that an accessibility checker rejects; `repair` corrects
+them in the finished pages. What only an author can correct is a picture without words:
 `report` warns of every image whose alternative text is missing or is a file name, and the strict
 build fails on it.
 """
@@ -58,7 +58,7 @@ FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|avif|pdf|bmp|tiff?)", re
 
 
 def repair(html):
-    """Return the page `html` with the known faults of the theme put right."""
+    """Return the page `html` with the known faults of the theme corrected."""
     for pattern, replacement, _ in REPAIRS:
         html = re.sub(pattern, replacement, html)
     return html

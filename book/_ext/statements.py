@@ -82,7 +82,7 @@ def entry(group):
     lines = [f"- {{prf:ref}}`{label}` {title}" for label, title in group.statements]
     count = len(group.assertions)
     if not count:
-        return "\n".join(lines) + "; in the text, no cell of its own"
+        return "\n".join(lines) + "; argued in the text, no cell checks it"
     body = "```python\n" + "\n".join(group.assertions) + "\n```"
     if group.printed:
         body += "\n\nprints\n\n```text\n" + "\n".join(group.printed) + "\n```"

@@ -302,7 +302,7 @@ def read_measurements(
     """
     arrays = _files.read_arrays(path)
     if "metadata" not in arrays:
-        raise ValueError(f"{path} holds no measurements; delete it to start anew")
+        raise ValueError(f"{path} holds no measurements; delete it to start again")
     return arrays, json.loads(str(arrays.pop("metadata")))
 
 
@@ -313,7 +313,7 @@ def _resume(partial: Path, metadata: dict[str, Any]) -> dict[str, np.ndarray]:
     arrays, stored = read_measurements(partial)
     if stored != metadata:
         raise ValueError(
-            f"{partial} was measured with other networks or cases; delete it to start anew"
+            f"{partial} was measured with other networks or cases; delete it to start again"
         )
     return arrays
 

@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train the networks that the command line names and store them as checkpoints.
 
     An interrupted command goes on where it was when it is repeated: what it had finished is at its
-    place, and not trained again. A command that has come to its end trains anew.
+    place, and not trained again. A command that has come to its end trains from scratch.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, recipe in chosen.items():
         cost = f"{recipe.steps} steps, about {recipe.minutes} minutes on one core"
         if (finished := _finished(paths[name])).exists():
-            cost = f"trained before the interruption; to train it anew, delete {finished}"
+            cost = f"trained before the interruption; to train it again, delete {finished}"
         print(f"{name}: {cost}; interrupt at will and go on with the same command", flush=True)
     for name, recipe in chosen.items():
         network = _train(recipe, paths[name])

@@ -1,4 +1,4 @@
-"""Operations of torch put right for products with Jacobians.
+"""Operations of torch corrected for products with Jacobians.
 
 Torch's convolution also works out a gradient of the weight, asked for or not. Without it a product
 with the Jacobian of a convolutional network takes about half the time. And its group norm cannot

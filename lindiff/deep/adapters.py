@@ -142,8 +142,9 @@ def from_diffusers(source: Any) -> DiffusersDenoiser:
     Levels have the unit of the images, which most pipelines scale to [-1, 1].
 
     The pipeline stays as it is. The denoiser shares its weights but not its mode: it is always in
-    evaluation mode, and asks for no gradients of the weights. Nothing is moved: images must be on
-    the device of the network, ``from_diffusers(pipeline.to("cuda"))``, and have its precision.
+    evaluation mode, and does not require gradients of the weights. Nothing is moved: images must
+    be on the device of the network, ``from_diffusers(pipeline.to("cuda"))``, and have its
+    precision.
 
     Parameters
     ----------

@@ -93,13 +93,13 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path} does not hold a network of this version ({error}); "
-            "train it anew, or read it with the version of lindiff that wrote it"
+            "train it again, or read it with the version of lindiff that wrote it"
         ) from error
     return Checkpoint(network.eval().requires_grad_(False), known)
 
 
 def write_checkpoint(path: str | Path, network: UNet, metadata: Mapping[str, Any]) -> None:
-    """Write a network as a checkpoint; a file that is there is replaced at once or not at all.
+    """Write a network as a checkpoint; an existing file is replaced atomically.
 
     Parameters
     ----------

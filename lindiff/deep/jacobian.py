@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
 class Jacobian:
     r"""Jacobian of a denoiser at one image, as an operator.
 
-    It describes the denoiser at the moment it is made; after a change of the weights, make it anew.
+    It describes the denoiser at the moment it is made; after a change of the weights, make another.
     The denoiser is not touched: no gradient is stored in it, no mode or buffer of it changes.
 
     Parameters
@@ -101,7 +101,7 @@ class Jacobian:
             (pulled,) = torch.autograd.grad(out, leaf, cotangent, create_graph=True)
             # Adding nothing keeps the two connected where the derivative is a constant zero.
             graph = cotangent, pulled + 0 * cotangent
-        # Where the denoiser has a backward pass of its own, torch may lose it without a word.
+        # Where the denoiser has a backward pass of its own, torch may lose it silently.
         u, w = self._pair
         if abs((u * self._blocks(graph, w)).sum() - (w * w).sum()) > 1e-2 * (w * w).sum():
             raise ValueError(f"the denoiser has no second derivative in torch; {_graph.OFFER}")
@@ -319,7 +319,7 @@ def finite_difference(
     r"""Approximate :math:`Jv` by :math:`\frac{D(y+hv)-D(y-hv)}{2h}`, for any denoiser.
 
     Two calls a vector, and no derivative; but no product with the transpose either, and with
-    float32 about three digits. Where it can be had,
+    float32 about three digits. Where it is available,
     :class:`~lindiff.deep.jacobian.Jacobian` is exact.
 
     Parameters

@@ -62,7 +62,7 @@ def train(
         Clean images.
     path : str or Path
         The checkpoint to write. Until that is done, ``<path>.partial`` keeps the state; after it,
-        the same call trains anew.
+        the same call trains from scratch.
     steps, seed, batch : int
     rate : float
         Largest learning rate.
@@ -261,7 +261,7 @@ def _name(augment: Augment | None) -> str | None:
 def _finite(name: str, tensors: Iterable[Tensor], k: int, rate: float, partial: Path) -> None:
     """Stop a training that has come to nothing, before it is stored."""
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        left = f"the state before is in {partial}: delete it" if partial.exists() else "start anew"
+        left = f"the state before is in {partial}: delete it" if partial.exists() else "start again"
         raise FloatingPointError(
             f"the {name} at step {k} is not finite: the training diverges, and nothing of it was "
             f"stored; {left}, and take a smaller rate than {rate}"
@@ -335,14 +335,14 @@ def _resume(
         if stored.get(key) != now:
             raise ValueError(
                 f"{partial} was left by a training with another {key}: {stored.get(key)}; now it "
-                f"is {now}. Repeat the call of that time to go on, or delete the file to start anew"
+                f"is {now}. Repeat that call to resume, or delete the file to start again"
             )
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     wrong = sorted(dict(shapes.items() ^ _layout(network).items()))
     if wrong or "step" not in stored:
         what = wrong[0] if wrong else "step"
         raise ValueError(
-            f"{partial} is no complete state of a training (see {what}); delete it to start anew"
+            f"{partial} is no complete state of a training (see {what}); delete it to start again"
         )
     network.load_state_dict(_part(tensors, "network."))
     average.load_state_dict(_part(tensors, "average."))

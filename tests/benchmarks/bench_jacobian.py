@@ -50,7 +50,7 @@ class Problem:
         return self.network(y[None], SIGMA)[0]
 
     def ours(self, k):
-        """Right singular vectors; the graph is made anew, as in a fresh call."""
+        """Right singular vectors; the graph is built again, as in a fresh call."""
         return Jacobian(self.network, self.y, SIGMA).svd(k, tol=TOL, rng=self.rng).right
 
     def residual(self, right):
