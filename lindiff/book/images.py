@@ -81,7 +81,7 @@ def images(
             width + beside,
             width * mosaic.shape[0] / mosaic.shape[1] + (0.3 if labels is not None else 0),
         ),
-        layout="constrained",
+        layout="compressed",  # constrained, and a second time for the fixed aspect
     )
     ax.imshow(mosaic, vmin=limits[0], vmax=limits[1], interpolation="nearest")
     ax.grid(False)
