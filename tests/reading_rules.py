@@ -155,7 +155,7 @@ def checks_define_nothing(notebook):
     for one in parsed(notebook):
         bound = _bound(one.tree)
         for name in sorted(_loaded(one.tree) - bound):
-            if owner.get(name, one).kind == "Check":
+            if name in owner and owner[name].kind == "Check":
                 yield f"cell {one.number}: uses {name} of the check in cell {owner[name].number}"
         owner.update(dict.fromkeys(bound, one))
 
