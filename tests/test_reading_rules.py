@@ -133,7 +133,7 @@ def test_what_the_rules_allow(notebook, welcome):
 
 
 def test_a_check_may_use_names_of_its_own_and_a_later_cell_may_bind_them_again(notebook):
-    notebook.cells[4].source = CHECK + "\nz = 1"
+    notebook.cells[4].source = CHECK + "\nz = 1\nprint(abs(z))"
     notebook.cells[5].source = FIGURE + "\nz = 2\nprint(z)"
     assert list(rules.checks_define_nothing(notebook)) == []
 
