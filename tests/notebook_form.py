@@ -81,6 +81,7 @@ def fix(path, timeout=300):
     open_on_colab(notebook)
     run(notebook, path.parent, timeout)
     normalise(notebook)
+    reading_rules.state_time(notebook)
     after = dump(notebook)
     if after != before:
         _replace(path, after)

@@ -40,7 +40,7 @@ def chapter():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A chapter in its form; the kernel is started only once for all tests of the rules."""
-    path = tmp_path_factory.mktemp("chapter") / "01_chapter.ipynb"
+    path = tmp_path_factory.mktemp("chapter") / "99_chapter.ipynb"
     nbformat.write(chapter(), path)
     assert notebook_form.fix(path)
     return path
@@ -175,11 +175,11 @@ def test_a_gated_solution_counts(notebook):
 
 def test_a_figure_name_in_two_chapters_is_found(tmp_path, notebook):
     figure()(notebook)
-    paths = [tmp_path / "01_one.ipynb", tmp_path / "02_two.ipynb"]
+    paths = [tmp_path / "98_one.ipynb", tmp_path / "99_two.ipynb"]
     for path in paths:
         path.write_text(notebook_form.dump(notebook), encoding="utf-8")
     (fault,) = notebook_form.repeated_names(paths)
-    assert "fig-gain" in fault and "01_one.ipynb" in fault and "02_two.ipynb" in fault
+    assert "fig-gain" in fault and "98_one.ipynb" in fault and "99_two.ipynb" in fault
 
 
 def test_fixing_a_fixed_notebook_changes_nothing(finished):
@@ -189,7 +189,7 @@ def test_fixing_a_fixed_notebook_changes_nothing(finished):
 
 
 def test_fixing_keeps_text_and_drops_the_rest(tmp_path):
-    path = tmp_path / "01_chapter.ipynb"
+    path = tmp_path / "99_chapter.ipynb"
     notebook = chapter()
     add(notebook, code("from IPython.display import HTML\nHTML('<b>x</b>')"))
     add(notebook, code("print('one')\nprint('two')", tags=["kept"]))
@@ -214,7 +214,7 @@ def run_on_colab(cell, monkeypatch):
 def test_the_cell_for_colab_installs_from_the_repository_that_was_named(
     finished, tmp_path, monkeypatch
 ):
-    path = tmp_path / "01_chapter.ipynb"
+    path = tmp_path / "99_chapter.ipynb"
     path.write_bytes(finished.read_bytes())
     with pytest.raises(ValueError, match="address of the repository"):
         run_on_colab(code(rules.COLAB.format(address="")), monkeypatch)
@@ -235,7 +235,7 @@ def test_the_cell_for_colab_installs_from_the_repository_that_was_named(
     ],
 )
 def test_a_failing_cell_is_named_and_the_file_left_untouched(tmp_path, source, words):
-    path = tmp_path / "01_chapter.ipynb"
+    path = tmp_path / "99_chapter.ipynb"
     notebook = chapter()
     add(notebook, code(source))
     nbformat.write(notebook, path)
@@ -248,15 +248,15 @@ def test_a_failing_cell_is_named_and_the_file_left_untouched(tmp_path, source, w
 
 def test_the_command_line_reports_and_counts(finished, tmp_path, notebook, capsys):
     assert notebook_form.main([str(finished), "--stats"]) == 0
-    assert "01_chapter.ipynb" in capsys.readouterr().out
+    assert "99_chapter.ipynb" in capsys.readouterr().out
     edit(2, source="!ls")(notebook)
-    spoilt = tmp_path / "02_spoilt.ipynb"
+    spoilt = tmp_path / "98_spoilt.ipynb"
     spoilt.write_text(notebook_form.dump(notebook), encoding="utf-8")
     assert notebook_form.main([str(spoilt)]) == 1
     assert "no_shell: cell 2" in capsys.readouterr().out
 
 
 def test_a_file_laid_out_differently_is_found(finished, tmp_path):
-    path = tmp_path / "01_chapter.ipynb"
+    path = tmp_path / "99_chapter.ipynb"
     path.write_text(finished.read_text(encoding="utf-8").replace("\n ", "\n    "))
     assert list(notebook_form.as_written(path))

@@ -1,5 +1,7 @@
 """The rules for readers: each rejects what it is for, and the thermometers measure."""
 
+import re
+
 import nbformat
 import notebook_form
 import pytest
@@ -134,6 +136,8 @@ def test_what_the_rules_allow(notebook, welcome):
 
 def test_a_check_may_use_names_of_its_own_and_a_later_cell_may_bind_them_again(notebook):
     notebook.cells[4].source = CHECK + "\nz = 1\nprint(abs(z))"
+    notebook.cells[5].source = FIGURE + "\nf = lambda z: z"
+    assert list(rules.checks_define_nothing(notebook)) == []
     notebook.cells[5].source = FIGURE + "\nz = 2\nprint(z)"
     assert list(rules.checks_define_nothing(notebook)) == []
 
@@ -176,19 +180,30 @@ def test_other_values_take_the_place_of_a_parameter():
 
 
 def test_time_counts_what_is_open_and_what_is_folded_apart():
-    words = "word " * 1000  # five minutes
+    words = "word " * 750  # five minutes
     fold = "\n\n::::{dropdown} Proof\n" + words + "\n::::"
     solution = "\n\n:::{solution} ex-a\n" + words + "\n:::"
     cells = [new_markdown_cell(f"# A\n\n{words}{words}{fold}{solution}")]
     assert rules.minutes(new_notebook(cells=cells)) == [10, 5]
     cells.append(new_markdown_cell(f"## Hard ★\n\n{words}{words}\n\n### Part\n\n{words}{words}"))
     assert rules.minutes(new_notebook(cells=cells)) == [10, 25]
-    cells.append(new_code_cell("x = 1\n" * 100))  # still in the starred section
+    cells.append(new_code_cell("x = 1\n" * 75))  # still in the starred section
     assert rules.minutes(new_notebook(cells=cells)) == [10, 30]
     cells.append(new_markdown_cell(f"## Easy\n\n{words}\n\n## Exercises\n\n{words}"))
     assert rules.minutes(new_notebook(cells=cells)) == [15, 30]
-    formulas = " $x$" * 100 + "\n\n$$\nx\n$$" * 15  # five minutes each
+    formulas = " $x$" * 75 + "\n\n$$\nx\n$$" * 12  # five minutes each
     assert rules.minutes(new_notebook(cells=[new_markdown_cell(formulas)])) == [10, 0]
+
+
+def test_the_time_is_written_where_a_chapter_states_it(notebook):
+    right = notebook.cells[0].source
+    notebook.cells[0].source = re.sub(r"\d+ minutes", "99 minutes", right)
+    assert list(rules.stated_time(notebook))
+    rules.state_time(notebook)
+    assert notebook.cells[0].source == right
+    notebook.cells[0].source = "# A chapter of the old form\n\n**Time** 45 minutes to read"
+    rules.state_time(notebook)
+    assert notebook.cells[0].source.endswith("45 minutes to read")
 
 
 def test_a_chapter_of_the_old_form_is_measured_without_rules(notebook, tmp_path, capsys):
