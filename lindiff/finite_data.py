@@ -103,34 +103,49 @@ def infinite_draw_risk(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int)
 def single_draw_risk(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int) -> float:
     r"""Expected error of least squares on N pairs with one noise draw each, Gaussian data.
 
-    Exactly :math:`\frac{N-1}{N-d-1}` times the Wiener error, for known mean and :math:`N>d+1`;
-    d is the number of eigenvalues, zeros included.
+    For :math:`N>d+1` exactly :math:`\frac{N-1}{N-d-1}` times the Wiener error :math:`\rho`. With
+    fewer samples than dimensions the solution of least norm costs
+
+    .. math:: \frac{\rho+\kappa_0^2\sum_ig_i^2\tau_i/(\tau_i+\kappa_0)^2}
+              {1-\frac1N\sum_i\big(\tau_i/(\tau_i+\kappa_0)\big)^2},\qquad
+              \sum_i\frac{\tau_i}{\tau_i+\kappa_0}=N,
+
+    where :math:`\tau_i=\lambda_i+\sigma^2` and :math:`g_i=\lambda_i/\tau_i`. This is asymptotic in
+    d and N at fixed ratio [Hastie, Montanari, Rosset and Tibshirani 2022; Cheng and Montanari
+    2024], and for white data too low by a relative amount below :math:`1/(d-N)`.
 
     Parameters
     ----------
     eigenvalues, sigma, n_samples
-        As for :func:`effective_noise`; `sigma` positive.
+        As for :func:`effective_noise`; `sigma` positive. The mean is known; d is the number of
+        eigenvalues, zeros included.
 
     Returns
     -------
     float
-        Infinite for :math:`N=d` and :math:`N = d+1`.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer samples than dimensions: least squares is then not unique.
+        Infinite for :math:`|N-d|\le1`.
 
     Examples
     --------
     >>> round(single_draw_risk([1.0, 1.0], sigma=1.0, n_samples=5), 4)
     2.0
+    >>> round(single_draw_risk([1.0] * 8, sigma=1.0, n_samples=4), 4)
+    10.0
     """
     lam = _check.eigenvalues("eigenvalues", eigenvalues)
-    n = _check.integer("n_samples", n_samples, max(lam.size, 1))
-    _check.number("sigma", sigma, 0.0, open_low=True)
-    best = sigma**2 * wiener(lam, sigma).sum()
-    return float(best * (n - 1) / (n - lam.size - 1)) if n > lam.size + 1 else float("inf")
+    n = _check.integer("n_samples", n_samples, 1)
+    sigma = _check.number("sigma", sigma, 0.0, open_low=True)
+    gains = wiener(lam, sigma)
+    best = float(sigma**2 * gains.sum())
+    if abs(n - lam.size) <= 1:
+        return float("inf")
+    if n > lam.size:
+        return best * (n - 1) / (n - lam.size - 1)
+    tau = lam + sigma**2
+    kappa = effective_noise(tau, 0.0, n)  # the noisy data have eigenvalues tau, and no ridge
+    lost = kappa / (tau + kappa)
+    missed = float((gains**2 * tau * lost**2).sum())  # outside the span of the samples
+    return (best + missed) / float(1 - ((1 - lost) ** 2).sum() / n)
 
 
 def denoiser_risk(model: Gaussian, matrix: npt.ArrayLike, sigma: float) -> float:

@@ -68,7 +68,36 @@ def test_closed_forms_of_the_risk_have_the_published_values():
     assert infinite_draw_risk(LAM, SIGMA, N) == pytest.approx(26.30, abs=5e-3)
     assert single_draw_risk(LAM, SIGMA, N) == pytest.approx(BEST * (N - 1) / (N - D - 1), rel=1e-12)
     assert single_draw_risk(LAM, SIGMA, N) == pytest.approx(64.8, abs=0.05)
-    assert single_draw_risk(LAM, SIGMA, D + 1) == np.inf
+
+
+def test_one_draw_has_no_mean_error_next_to_as_many_samples_as_dimensions():
+    risks = [single_draw_risk(LAM, SIGMA, D + k) for k in range(-2, 3)]
+    assert np.isfinite(risks).tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("n", [1, 50, 150, 190])
+def test_one_draw_of_white_data_with_few_samples_against_the_exact_mean(n):
+    d, sigma = 200, 0.5
+    best, gain = sigma**2 * d / (1 + sigma**2), 1 / (1 + sigma**2)
+    # a least-norm fit answers on a uniformly random subspace, of dimension n
+    missed = gain**2 * (1 + sigma**2) * (d - n)
+    exact = missed + best * (1 + n / (d - n - 1))
+    limit = missed + best * (1 + n / (d - n))
+    found = single_draw_risk(np.ones(d), sigma, n)
+    assert found == pytest.approx(limit, rel=1e-10)
+    assert 0 < 1 - found / exact < 1 / (d - n)
+
+
+@pytest.mark.parametrize("n", [20, 60, 90])
+def test_one_draw_with_few_samples_costs_what_its_formula_says(n, rng):
+    risks = []
+    for _ in range(100):
+        x = LAW.sample(n, rng=rng)
+        noisy = x + SIGMA * rng.standard_normal(x.shape)
+        risks.append(denoiser_risk(LAW, np.linalg.lstsq(noisy, x, rcond=None)[0].T, SIGMA))
+    error = np.std(risks) / 10
+    ratio = np.mean(risks) / single_draw_risk(LAM, SIGMA, n)
+    assert abs(ratio - 1) < 4.5 * error / np.mean(risks) + 1.2 / (D - n)  # its own order
 
 
 def test_the_risk_tends_to_wiener_s_with_more_samples():
@@ -136,7 +165,7 @@ def test_divergences_tend_to_a_quarter_of_d_squared_over_n():
         (lambda r: effective_noise([1.0], 1.0, 0), "n_samples is 0"),
         (lambda r: effective_noise([1.0, 2.0], 1.0, 5), "descending"),
         (lambda r: infinite_draw_risk([1.0], 0.0, 5), "sigma is 0.0"),
-        (lambda r: single_draw_risk([1.0, 1.0], 1.0, 1), "n_samples is 1"),
+        (lambda r: single_draw_risk([1.0, 1.0], 1.0, 0), "n_samples is 0"),
         (lambda r: least_squares_denoiser(np.ones((3, 7)), 1.0, 2, rng=r), "3 x 2 noisy samples"),
         (lambda r: least_squares_denoiser(np.ones((3, 2)), 1.0, 1.5, rng=r), "draws is 1.5"),
         (lambda r: least_squares_denoiser(np.ones((3, 2)), 0.0, 1, rng=r), "sigma is 0.0"),

@@ -43,3 +43,15 @@ def test_every_chapter_of_the_folder_is_in_the_book():
     chapters = [path for path in PATHS if path.parent.name == "notebooks"]
     left_out = [path.stem for path in chapters if f"notebooks/{path.stem}" not in contents]
     assert not left_out, f"not in _toc.yml, so never built: {left_out}"
+
+
+@pytest.mark.parametrize("path", REWRITTEN, ids=lambda path: path.stem)
+def test_instructors_are_told_the_same_time_as_students(path):
+    if path.parent.name != "notebooks":
+        pytest.skip("the template is no chapter of the book")
+    page = (notebook_form.ROOT / "book" / "for-instructors.md").read_text(encoding="utf-8")
+    told = reading_rules.time_line(read(path)).removeprefix("**Time** ").rstrip(".")
+    (line,) = [
+        line for line in page.splitlines() if f"({path.name})" in line.replace("../notebooks/", "")
+    ]
+    assert told in line, f"expected ({told}; needs ...)"
