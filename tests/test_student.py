@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import reading_rules
 import student
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -50,6 +51,34 @@ def test_a_solution_in_code_goes_up_to_its_end():
 def test_a_solution_without_end_is_an_error():
     with pytest.raises(ValueError, match="the solution of ex-a has no end"):
         student.without_solutions(notebook(("m", ":::{solution-start} ex-a\n:::"), ("c", "x")))
+
+
+def test_an_exercise_keeps_its_check_and_the_check_its_fold():
+    nb = notebook(
+        ("m", ":::{exercise}\n:label: ex-a\nCompute `x`.\n:::"),
+        ("c", "# @title Check: your x against 1\nassert x == 1"),
+        ("m", ":::{solution-start} ex-a\n:class: dropdown\n:::"),
+        ("c", "x = 1"),
+        ("m", ":::{solution-end}\n:::"),
+    )
+    reading_rules.fold(nb.cells[1])
+    nb.cells[1].outputs = [nbformat.v4.new_output("stream", text="told")]
+    _, check, own = student.without_solutions(nb).cells
+    assert check.source == nb.cells[1].source and check.outputs == []
+    assert check.metadata["tags"] == ["hide-cell"]
+    assert check.metadata["jupyter"] == {"source_hidden": True}
+    assert own.source == "# Your solution of ex-a." and own.metadata == {}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_a_copy_folds_what_the_chapter_folds(path):
+    whole = nbformat.read(path, as_version=4)
+    settings = {cell.source: cell.metadata for cell in whole.cells if cell.cell_type == "code"}
+    kept = [cell for cell in student.without_solutions(whole).cells if cell.source in settings]
+    assert all(cell.metadata == settings[cell.source] for cell in kept)
+    if reading_rules.rewritten(path):
+        folded = {reading_rules.kind(cell) for cell in kept if "tags" in cell.metadata}
+        assert folded >= {"Figure", "Check"}
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
