@@ -1,10 +1,10 @@
 """Keep the book readable without a network.
 
-A stock Jupyter Book page fetches MathJax and thebe from other hosts. This extension copies
-MathJax out of an installed package, leaves thebe out, and then reads every built page and style
-sheet: whatever a browser would fetch from another host is reported as a warning, which the strict
-build turns into a failure. Ordinary links are welcome; they load nothing until a reader follows
-them.
+A stock Jupyter Book page fetches MathJax and thebe from other hosts. This extension copies the
+fonts of MathJax out of an installed package, leaves thebe out, and then reads every built page and
+style sheet: whatever a browser would fetch from another host is reported as a warning, which the
+strict build turns into a failure. Ordinary links are welcome; they load nothing until a reader
+follows them.
 """
 
 import re
@@ -19,17 +19,8 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 MATHJAX = "sphinx-mathjax-offline"
-# The whole package is 24 MB; this is what a page with TeX formulas and a screen reader can ask for.
-NEEDED = (
-    "tex-mml-chtml.js",
-    "output/chtml/fonts/woff-v2",
-    "input/tex/extensions",
-    "a11y",
-    "sre/mathmaps/base.json",
-    "sre/mathmaps/en.json",
-    "sre/mathmaps/nemeth.json",
-    "LICENSE",
-)
+# Pages arrive with their formulas set (see formulas.py), so the fonts are all they need of it.
+FONTS = "output/chtml/fonts/woff-v2"
 
 REMOTE = re.compile(r"\s*(?:https?:|wss?:|ftp:)?//", re.I)
 # Names of XML vocabularies look like addresses but are never fetched.
@@ -107,17 +98,12 @@ def mathjax_folder():
     raise FileNotFoundError(f"the installed package {MATHJAX} has no tex-mml-chtml.js")
 
 
-def copy_mathjax(app, exception):
-    """Copy the needed part of MathJax next to the other static files."""
+def copy_fonts(app, exception):
+    """Copy the fonts of MathJax to where their style sheet is."""
     if exception or app.builder.format != "html":
         return
-    source, target = mathjax_folder(), Path(app.outdir, "_static", "mathjax")
-    for name in NEEDED:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
-        elif (source / name).exists():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, target / name)
+    target = Path(app.outdir, "_static", "mathjax")
+    shutil.copytree(mathjax_folder() / FONTS, target, dirs_exist_ok=True)
 
 
 def drop_repeated_scripts(app, pagename, templatename, context, doctree):
@@ -173,9 +159,8 @@ def _warn(name, load):
 def setup(app):
     """Connect the extension to Sphinx."""
     leave_out_thebe(app)
-    app.config.mathjax_path = "mathjax/tex-mml-chtml.js"
     app.add_js_file(None, priority=201, body=NO_EXCERPTS)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
-    app.connect("build-finished", copy_mathjax, priority=400)
+    app.connect("build-finished", copy_fonts, priority=400)
     app.connect("build-finished", report, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bs4 import BeautifulSoup
+from formulas import marked
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from sphinx.util import logging
@@ -34,9 +35,8 @@ TEMPLATE = """<!DOCTYPE html>
 <link rel="icon" href="../_static/favicon.svg">
 <link rel="stylesheet" href="../_static/reveal/dist/reset.css">
 <link rel="stylesheet" href="../_static/reveal/dist/reveal.css">
+<link rel="stylesheet" href="../_static/mathjax/formulas.css">
 <link rel="stylesheet" href="../_static/slides.css">
-<script>window.MathJax = {{startup: {{typeset: true}}}};</script>
-<script src="../_static/mathjax/tex-mml-chtml.js"></script>
 </head>
 <body>
 <main>
@@ -81,8 +81,7 @@ def render(text, known):
 
 
 def _formula(content, options):
-    left, right = (r"\[", r"\]") if options["display_mode"] else (r"\(", r"\)")
-    return f"{left}{html.escape(content)}{right}"
+    return marked(content, options["display_mode"])
 
 
 def _slide(text, markdown, known):
