@@ -1,5 +1,7 @@
 """The local Sphinx extension, alone and in two small books: one is right, one has every fault."""
 
+import base64
+import io
 import os
 import re
 import shutil
@@ -9,13 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import accessible
+import formulas
 import launch
+import light
 import nbformat
 import offline
 import pytest
 import slides
 import statements
 import versions
+from bs4 import BeautifulSoup
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PNG = bytes.fromhex(
@@ -71,8 +77,136 @@ def test_what_loads_nothing_is_welcome(html):
 
 def test_mathjax_is_found_in_the_installed_package():
     folder = offline.mathjax_folder()
-    missing = [name for name in offline.NEEDED if not (folder / name).exists()]
-    assert missing in ([], ["LICENSE"])
+    needed = [offline.FONTS, *formulas.COMPONENTS]
+    assert [name for name in needed if not (folder / name).exists()] == []
+
+
+# --- formulas -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mathjax():
+    with formulas.engine({"E": r"\mathbb{E}"}) as engine:
+        yield engine
+
+
+def test_a_formula_becomes_markup_with_words_for_a_screen_reader(mathjax):
+    page = f"<p>so {formulas.marked('E<mc^2')} and {formulas.marked('a', True)}</p>"
+    shown, faults = formulas.typeset(page, mathjax)
+    soup = BeautifulSoup(shown, "html.parser")
+    first, second = soup.find_all("mjx-container")
+    assert faults == [] and "tex-" not in shown
+    assert first.find("mjx-math")["aria-hidden"] == "true"
+    assert first.find("math").get_text() == "E<mc2" and first.find("msup")
+    assert second["display"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("tex", "fault"),
+    [
+        (r"\smigma", r"Undefined control sequence \smigma"),
+        (r"\frac{1}{2", "Missing close brace"),
+        (r"\left( x", r"Extra \left or missing \right"),
+        (r"x^2^3", "Double exponent: use braces to clarify"),
+        (r"\begin{aligned} x", r"Missing \end{aligned}"),
+    ],
+)
+def test_a_fault_in_a_formula_is_told_with_the_formula(mathjax, tex, fault):
+    assert formulas.typeset(formulas.marked(tex), mathjax)[1] == [f"{fault} in {tex!r}"]
+
+
+def test_macros_are_those_of_the_settings(mathjax):
+    assert formulas.typeset(formulas.marked(r"\E x"), mathjax)[1] == []
+    assert formulas.typeset(formulas.marked(r"\newcommand{\F}{x}"), mathjax)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("If {}, then", "{},"),
+        ("the {}-th one", "{}-th"),
+        ("(see {}).", "{})."),
+        ("a (non-{}) b", "(non-{})"),
+        ("<td>{}</td>", None),
+        ("x <em>y</em> {} z", None),
+    ],
+)
+def test_what_touches_a_formula_stays_on_its_line(mathjax, text, kept):
+    formula = f'<span class="math notranslate">{formulas.marked("k")}</span>'
+    soup = BeautifulSoup(formulas.typeset(text.format(formula), mathjax)[0], "html.parser")
+    for container in soup.find_all("mjx-container"):
+        container.replace_with("k")
+    found = soup.find("span", class_="unbroken")
+    assert (found and found.get_text()) == (kept and kept.format("k"))
+
+
+def test_a_long_picture_inside_a_page_does_not_hold_the_build_up(mathjax):
+    page = "<img src='data:image/png;base64," + "A" * 300_000 + "'>"
+    assert formulas.typeset(page, mathjax) == (page, [])
+
+
+def test_the_style_sheet_has_the_characters_of_the_pages_and_no_others(mathjax):
+    whole = mathjax.sheet()
+    page = formulas.typeset(formulas.marked(r"\{x\}"), mathjax)[0]
+    css = formulas.needed(whole, [page])
+    for name in ("mjx-c1D465.TEX-I", "mjx-c7B::", "mjx-c7D::"):  # x, and both braces
+        assert f"mjx-c.{name}" in css
+    assert "mjx-c.mjx-c1D466" in whole and "mjx-c.mjx-c1D466" not in css  # y
+    assert css.count("{") - css.count('"{"') == css.count("}") - css.count('"}"')
+    assert len(css) < len(whole) / 3 and css.count("@font-face") == whole.count("@font-face")
+
+
+# --- weight, and sizes of pictures --------------------------------------------------------------
+
+SCRIPTS = (
+    '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>\n'
+    '<script src="../_static/searchtools.js"></script>\n<script src="../searchindex.js"></script>\n'
+)
+
+
+def test_scripts_that_no_page_uses_are_left_out():
+    kept = '<script src="../_static/book.js?v=1"></script>'
+    assert light.lighten(SCRIPTS + kept) == kept
+
+
+def test_the_page_of_search_results_keeps_its_index():
+    kept = light.lighten(SCRIPTS, search=True)
+    assert "fontawesome" not in kept and "searchtools" in kept and "searchindex" in kept
+
+
+def picture(width, height, per_inch=None):
+    """Return a PNG of the given pixels, as matplotlib would write it."""
+    file = io.BytesIO()
+    dpi = {} if per_inch is None else {"dpi": (per_inch, per_inch)}
+    Image.new("L", (width, height)).save(file, "png", **dpi)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (picture(1120, 400, 200), (538, 192)),
+        (picture(560, 200, 100), (538, 192)),
+        (picture(300, 200), (300, 200)),
+        (b"GIF89a", None),
+    ],
+)
+def test_a_picture_is_as_wide_as_its_inches(data, size):
+    assert light.png_size(data) == size
+
+
+def test_each_picture_of_a_page_gets_its_size_once(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture(200, 100, 200))
+    inside = base64.b64encode(picture(400, 100, 200)).decode()
+    page = (
+        f'<img alt="a" src="a.png" style="width: 80%;"/><img src="data:image/png;base64,{inside}">'
+        '<img src="logo.svg"><img src="missing.png"><img src="a.png" width="7">'
+    )
+    soup = BeautifulSoup(once := light.sized(page, tmp_path), "html.parser")
+    sizes = [(image.get("width"), image.get("height")) for image in soup.find_all("img")]
+    assert sizes == [("96", "48"), ("192", "48"), (None, None), (None, None), ("7", None)]
+    assert soup.find("img")["style"] == "width: 80%;"
+    assert light.sized(once, tmp_path) == once
 
 
 # --- words for pictures -------------------------------------------------------------------------
@@ -200,10 +334,17 @@ def test_without_a_repository_all_buttons_are_left_out(clone):
 # --- two small books ----------------------------------------------------------------------------
 
 
-def notebook(source):
+CHECK = {
+    "tags": ["hide-cell"],
+    "mystnb": {"code_prompt_show": "Check: one", "code_prompt_hide": "Check: one"},
+}
+
+
+def notebook(source, text="The gain is $1/2$."):
     cells = [
-        nbformat.v4.new_markdown_cell("# A chapter\n\nThe gain is $1/2$."),
+        nbformat.v4.new_markdown_cell(f"# A chapter\n\n{text}"),
         nbformat.v4.new_code_cell(source),
+        nbformat.v4.new_code_cell("# @title Check: one\nassert 1 == 1", metadata=CHECK),
     ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     return nbformat.writes(nbformat.v4.new_notebook(cells=cells, metadata=metadata))
@@ -268,9 +409,26 @@ def test_the_pages_bring_what_they_need(good_book):
         assert offline.remote_loads(text) == []
         assert "thebe" not in text.lower()
         assert text.count("let toggleHintShow") <= 1
+        assert "fontawesome.js" not in text
+        assert ("searchindex.js" in text) == (page.name == "search.html")
     mathjax = good_book / "_static" / "mathjax"
-    size = sum(file.stat().st_size for file in mathjax.rglob("*") if file.is_file())
-    assert (mathjax / "tex-mml-chtml.js").exists() and size < 4e6
+    assert sum(file.stat().st_size for file in mathjax.iterdir()) < 0.6e6
+    fonts = re.findall(r'url\("([^"]+)"\)', (mathjax / "formulas.css").read_text())
+    assert len(fonts) > 15 and all((mathjax / font).is_file() for font in fonts)
+
+
+def test_the_formulas_are_set(good_book):
+    for name in ("book/index.html", "notebooks/chapter.html", "slides/index.html"):
+        text = (good_book / name).read_text()
+        assert "<mjx-container" in text and "tex-inline" not in text
+        assert re.search(r'mathjax/formulas\.css\?v=[0-9a-f]{8}"', text)
+
+
+def test_the_code_of_a_fold_does_not_repeat_its_summary(good_book):
+    page = BeautifulSoup((good_book / "notebooks" / "chapter.html").read_text(), "html.parser")
+    fold = page.find("details", class_="hide")
+    assert fold.find("summary").find("p").get_text() == "Check: one"
+    assert fold.find("pre").get_text().strip() == "assert 1 == 1"
 
 
 def test_the_versions_are_those_of_this_environment(good_book):
@@ -286,7 +444,7 @@ def test_the_slides_show_figures_of_the_book(good_book):
     first, second = slides.BeautifulSoup(page, "html.parser").find_all("section")
     assert first.find("a")["href"] == "../book/index.html#fig-dot"
     assert first.find("img").attrs == {"src": "../_images/dot.png", "alt": "One white dot."}
-    assert first.find("li").get_text() == r"\(a<b_1\)"
+    assert first.find("li").find("math").get_text() == "a<b1"
     assert first.find("aside").get_text(strip=True) == "slowly"
     assert second.find("h2").get_text() == "Two" and second.find("aside") is None
     for name in slides.REVEAL:
@@ -298,6 +456,7 @@ def bad_book(tmp_path_factory):
     pages = {
         "book/index.md": "# A book\n\n[known](nowhere.md) {ref}`no-such-label` {cite}`unknown`\n\n"
         "![](dot.png)\n\n<script src='https://cdn.example.org/a.js'></script>\n",
+        "notebooks/formula.ipynb": notebook("1", r"The gain is $\smigma$."),
         "notebooks/failing.ipynb": notebook("raise ValueError('the cell failed')"),
         "notebooks/noisy.ipynb": notebook("import sys\nsys.stderr.write('a complaint')"),
     }
@@ -313,6 +472,7 @@ def bad_book(tmp_path_factory):
         "loads from another host",
         "alternative text",
         "slides.md shows 'fig-dot'",
+        r"notebooks/formula.html: Undefined control sequence \smigma in '\\smigma'",
         "failing.ipynb",
         "stderr",
     ],

@@ -16,8 +16,11 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+import reading_rules
 from bs4 import BeautifulSoup
 from offline import built_pages
+
+from lindiff.book.plots import SMALLEST_TEXT
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -31,6 +34,16 @@ SLIDES = "slides/index.html"
 CONTENT = [page for page in PAGES if page not in ("index.html", SLIDES)]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1280, "height": 800}
+# The pages on which every formula, figure and line of code fits: the chapters that are written for
+# their readers, and all pages that are no chapters but those named here.
+TOO_WIDE = ("book/api.html",)  # formulas in docstrings
+FITTING = [
+    page
+    for page in CONTENT
+    if (Path(page).name.startswith(reading_rules.REWRITTEN) if page in CHAPTERS else True)
+    and page not in TOO_WIDE
+]
 
 pytestmark = pytest.mark.rendered
 
@@ -109,11 +122,17 @@ def visit(browser, addresses):
 
 
 def settle(page):
-    """Wait until the formulas are set."""
-    page.wait_for_function(
-        "() => !window.MathJax || (MathJax.startup && MathJax.startup.promise !== undefined)"
-    )
-    page.evaluate("async () => { if (window.MathJax) await MathJax.startup.promise }")
+    """Wait until the letters of the formulas are there."""
+    page.evaluate("async () => { await document.fonts.ready }")
+
+
+def unfold(page):
+    """Open every fold and every solution of a page."""
+    page.evaluate("""() => {
+      document.querySelectorAll('#main-content details').forEach(fold => { fold.open = true });
+      document.querySelectorAll('.toggle-hidden button.toggle-button').forEach(b => b.click());
+    }""")
+    page.wait_for_timeout(500)  # solutions fade in
 
 
 def test_there_is_a_book_and_a_browser(browser):
@@ -123,19 +142,19 @@ def test_there_is_a_book_and_a_browser(browser):
 
 # --- what a reader sees -------------------------------------------------------------------------
 
-UNSET = """() => {
-  const math = [...document.querySelectorAll('#main-content .math')];
-  return {
-    unset: math.filter(m => !m.querySelector('mjx-container')).map(m => m.textContent),
-    errors: [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.textContent),
-  };
-}"""
 # Code may well show a dollar sign or a backslash; running text may not.
 RAW = """() => {
   const text = document.querySelector('#main-content').cloneNode(true);
   text.querySelectorAll('pre, code, script, style, mjx-container').forEach(e => e.remove());
   return text.textContent;
 }"""
+# Each formula that has no letters, no size, or no words for a screen reader.
+EMPTY = """() => [...document.querySelectorAll('article .math')].filter(m => {
+  const box = m.querySelector('mjx-container > mjx-math');
+  const words = m.querySelector('mjx-assistive-mml > math');
+  return !box || !words || !words.textContent.trim() || !box.querySelector('mjx-c')
+    || !(box.getBoundingClientRect().width > 2);
+}).map(m => m.textContent)"""
 
 
 @pytest.mark.parametrize("where", ["http", "file"])
@@ -144,11 +163,61 @@ def test_page_is_complete_without_a_network(visit, name, where):
     page, outside, complaints = visit(name, where)
     assert outside == []
     assert complaints == []
-    formulas = page.evaluate(UNSET)
-    assert formulas == {"unset": [], "errors": []}
     raw = page.evaluate(RAW)
     assert not re.search(r"\\\(|\\\[|\$\$|\\begin\{", raw), "a formula was left as it was typed"
     assert "Traceback (most recent call last)" not in page.inner_text("body")
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_formulas_are_there_before_any_script_runs(visit, name):
+    """However slow the computer: the page arrives with its formulas set, and none is set later."""
+    arrives = (SITE / name).read_text(encoding="utf-8")
+    count = len(re.findall(r'<(?:span|div) class="math ', arrives))
+    assert arrives.count("<mjx-container") == count
+    assert "<tex-" not in arrives and "data-mjx-error" not in arrives
+    page = visit(name).page
+    unfold(page)
+    assert page.evaluate("document.querySelectorAll('mjx-container').length") == count
+    assert page.evaluate(EMPTY) == []
+    assert page.evaluate("typeof MathJax") == "undefined"
+
+
+WEIGHT = """() => {
+  const loads = performance.getEntriesByType('resource');
+  const size = list => list.reduce((sum, load) => sum + load.decodedBodySize, 0) / 1000;
+  return {
+    scripts: size(loads.filter(load => /\\.js/.test(load.name))),
+    rest: size(loads.filter(load => !/\\.js|_images/.test(load.name))),
+    requests: loads.filter(load => !/_images/.test(load.name)).length,
+  };
+}"""
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_page_is_light(visit, name):
+    """A page loads less than a megabyte (before compression) besides its text and its pictures."""
+    loads = visit(name).page.evaluate(WEIGHT)
+    assert loads["scripts"] < (500 if name == "search.html" else 220), loads
+    assert loads["rest"] < 1000, loads
+    assert loads["requests"] < 45, loads
+
+
+def test_colours_are_chosen_before_the_text_is_laid_out(browser, addresses):
+    """A later choice would compute every style of the page a second time, and flash."""
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme)
+        context.add_init_script("""
+          new MutationObserver((_, me) => {
+            if (document.querySelector('#main-content')) {
+              window.early = document.documentElement.dataset.theme; me.disconnect();
+            }
+          }).observe(document, {childList: true, subtree: true});
+        """)
+        page = context.new_page()
+        page.goto(addresses["http"] + CHAPTERS[0])
+        assert page.evaluate("window.early") == scheme
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme
+        context.close()
 
 
 @pytest.mark.parametrize("name", CONTENT)
@@ -158,9 +227,62 @@ def test_page_fits_a_phone(visit, name):
     assert width <= PHONE["width"], f"the page is {width} pixels wide"
 
 
+# What is wider than the room it has: a formula of its own, or one in a line of text.
+WIDE = """() => [...document.querySelectorAll('article .math')].flatMap(formula => {
+  let line = formula;
+  while (getComputedStyle(line).display.startsWith('inline')) line = line.parentElement;
+  const width = formula.querySelector('mjx-math').getBoundingClientRect().width;
+  const words = `${Math.round(width)} > ${line.clientWidth}: ${formula.textContent}`;
+  return width > line.clientWidth + 1 ? [words] : [];
+})"""
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_formulas_fit_a_phone(visit, name):
+    page = visit(name, viewport=PHONE).page
+    unfold(page)
+    assert page.evaluate(WIDE) == []
+    assert page.query_selector_all("#main-content .wide") == []
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_code_does_not_scroll_sideways_on_a_laptop(visit, name):
+    page = visit(name, viewport=LAPTOP).page
+    unfold(page)
+    scrolls = "pre => pre.filter(p => p.scrollWidth > p.clientWidth).map(p => p.textContent)"
+    assert page.eval_on_selector_all("#main-content .cell_input pre", scrolls) == []
+
+
+@pytest.mark.parametrize("name", [name for name in FITTING if name in CHAPTERS])
+def test_figures_can_be_read_on_a_phone(visit, name):
+    """The smallest text of a figure is at least 8 CSS pixels high; the width says its inches."""
+    page = visit(name, viewport=PHONE).page
+    shown = page.eval_on_selector_all(
+        "#main-content figure img",
+        "all => all.map(i => [i.alt, i.offsetWidth, Number(i.getAttribute('width'))])",
+    )
+    small = {
+        alt: round(size, 1)
+        for alt, width, pixels in shown
+        if width and (size := SMALLEST_TEXT / 72 * width / (pixels / 96)) < 8
+    }
+    assert shown and small == {}
+
+
+def test_a_formula_that_is_too_wide_scrolls_and_says_so(visit):
+    page = visit(CHAPTERS[0], viewport={"width": 240, "height": 700}).page
+    wide = page.query_selector_all("#main-content .wide")
+    assert len(wide) == len(page.evaluate(WIDE)) > 0
+    for box in wide:
+        style = "b => [getComputedStyle(b).overflowX, getComputedStyle(b).maskImage.slice(0, 6)]"
+        assert box.evaluate(style) == ["auto", "linear"]
+    assert wide[0].evaluate("b => { b.scrollLeft = 50; return b.scrollLeft }") == 50
+
+
 @pytest.mark.parametrize("name", CONTENT)
 def test_page_is_accessible(visit, name):
     page = visit(name, color_scheme="light").page
+    unfold(page)
     page.wait_for_timeout(1500)  # the theme fades its colours in
     assert (
         axe_faults(page, "light", {"rules": {"label-content-name-mismatch": {"enabled": True}}})
@@ -263,6 +385,111 @@ def test_solutions_are_hidden_until_asked_for(visit, name):
     assert solutions[0].query_selector("section").is_visible()
 
 
+# --- folds --------------------------------------------------------------------------------------
+
+KINDS = {
+    "figure": ".tag_hide-input details",
+    "check": ".tag_hide-cell details",
+    "proof": "details.sd-dropdown",
+}
+WRITTEN = [page for page in CHAPTERS if page in FITTING]
+
+
+def test_there_are_folds_of_every_kind():
+    pages = [(SITE / name).read_text(encoding="utf-8") for name in WRITTEN]
+    for mark in ("Figure: ", "Check: ", ">Proof"):
+        assert sum(page.count(mark) for page in pages) > 3 * len(WRITTEN), mark
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_folds_are_closed_and_open_by_keyboard(visit, name):
+    page = visit(name).page
+    for kind, selector in KINDS.items():
+        for fold in page.query_selector_all(f"#main-content {selector}"):
+            assert fold.get_attribute("open") is None
+            words = fold.query_selector("summary").text_content().strip()
+            assert words.lower().startswith(kind) or (kind == "proof" and words), words
+        fold = page.query_selector(f"#main-content {selector}")
+        page.keyboard.press("Tab")  # so that the browser shows where the focus is
+        fold.query_selector("summary").focus()
+        outline = "s => parseFloat(getComputedStyle(s).outlineWidth)"
+        assert fold.query_selector("summary").evaluate(outline) >= 2
+        page.keyboard.press("Enter")
+        assert fold.evaluate("f => f.open && f.lastElementChild.offsetHeight > 0")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_folded_code_does_not_repeat_its_title(visit, name):
+    page = visit(name).page
+    assert not any("@title" in text for text in page.locator("pre").all_text_contents())
+
+
+def inside(name, selector):
+    """List the places of a page that a link can point to, inside what `selector` names."""
+    soup = BeautifulSoup((SITE / name).read_text(encoding="utf-8"), "html.parser")
+    return [tag["id"] for box in soup.select(selector) for tag in box.find_all(id=True)]
+
+
+@pytest.mark.parametrize("selector", ["#main-content details", ".solution.dropdown section"])
+def test_a_link_into_a_fold_opens_it(visit, addresses, selector):
+    name, place = next((n, i) for n in CONTENT for i in inside(n, selector))
+    seen = f"""() => {{
+      const place = document.getElementById({place!r}), top = place.getBoundingClientRect().top;
+      return place.checkVisibility({{visibilityProperty: true}}) && top >= 0 && top < innerHeight;
+    }}"""
+    page = visit(f"{name}#{place}").page
+    page.wait_for_function(seen)
+    page = visit(name).page
+    assert not page.evaluate(seen)
+    page.evaluate(f"location.hash = {place!r}")
+    page.wait_for_function(seen)
+
+
+def test_a_search_hit_in_a_fold_is_shown(visit):
+    name = WRITTEN[0]
+    soup = BeautifulSoup((SITE / name).read_text(encoding="utf-8"), "html.parser")
+    folded = " ".join(fold.find("pre").get_text() for fold in soup.select(KINDS["check"]))
+    for fold in soup.select("details"):
+        fold.decompose()
+    open_text = soup.get_text().lower()
+    word = next(w for w in re.findall(r"[a-z]{5,}", folded) if w not in open_text)
+    page = visit(f"{name}?highlight={word}").page
+    page.wait_for_selector("details[open] .highlighted", state="visible")
+    assert page.query_selector_all(f"{KINDS['figure']}:not([open])"), "all folds are open"
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_on_paper_proofs_are_open_and_folded_code_is_left_out(visit, name):
+    page = visit(name).page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    seen = "all => all.map(one => one.checkVisibility())"
+    proofs = page.eval_on_selector_all("details.sd-dropdown > .sd-summary-content", seen)
+    code = page.eval_on_selector_all("details.hide .cell_input", seen)
+    printed = page.eval_on_selector_all(".tag_hide-cell .cell_output", seen)
+    open_code = page.eval_on_selector_all(".cell > .cell_input", seen)
+    figures = page.eval_on_selector_all(".tag_hide-input > .cell_output", seen)
+    assert all(proofs) and proofs and code and not any(code)
+    assert all(printed) and all(open_code) and open_code and all(figures) and figures
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.query_selector_all("#main-content details[open]") == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_link_to_an_equation_leads_to_it(browser, addresses, name):
+    """The place is right when the page is there, and stays so: nothing above it changes height."""
+    places = [i for i in inside(name, "article") if i.startswith(("equation-", "eq-"))]
+    assert places
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    page.goto(f"{addresses['http']}{name}#{places[-1]}", wait_until="load")
+    top = f"document.getElementById({places[-1]!r}).getBoundingClientRect().top"
+    first = page.evaluate(top)
+    page.wait_for_timeout(1000)
+    context.close()
+    assert 0 <= first < 200
+
+
 # --- what a lecturer does -----------------------------------------------------------------------
 
 
@@ -288,7 +515,7 @@ def test_slides_are_complete_and_accessible(visit):
     slides = page.query_selector_all(".slides > section")
     assert all(len(slide.query_selector_all("img")) == 1 for slide in slides)
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt.length > 30)")
-    assert not re.search(r"\\\(|\\\[|\$", page.inner_text("body"))
+    assert not re.search(r"\\\(|\\\[|\$|<tex-", page.inner_text("body"))
     assert page.query_selector_all("mjx-container") and not page.query_selector_all("mjx-merror")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     assert axe_faults(page, "light", {}) == []
