@@ -106,9 +106,9 @@ def single_draw_risk(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int) -
     For :math:`N>d+1` exactly :math:`\frac{N-1}{N-d-1}` times the Wiener error :math:`\rho`. With
     fewer samples than dimensions the solution of least norm costs
 
-    .. math:: \frac{\rho+\kappa_0^2\sum_ig_i^2\tau_i/(\tau_i+\kappa_0)^2}
-              {1-\frac1N\sum_i\big(\tau_i/(\tau_i+\kappa_0)\big)^2},\qquad
-              \sum_i\frac{\tau_i}{\tau_i+\kappa_0}=N,
+    .. math:: \frac{\rho+\nu^2\sum_ig_i^2\tau_i/(\tau_i+\nu)^2}
+              {1-\frac1N\sum_i\big(\tau_i/(\tau_i+\nu)\big)^2},\qquad
+              \sum_i\frac{\tau_i}{\tau_i+\nu}=N,
 
     where :math:`\tau_i=\lambda_i+\sigma^2` and :math:`g_i=\lambda_i/\tau_i`. This is asymptotic in
     d and N at fixed ratio [Hastie, Montanari, Rosset and Tibshirani 2022; Cheng and Montanari
@@ -142,8 +142,8 @@ def single_draw_risk(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int) -
     if n > lam.size:
         return best * (n - 1) / (n - lam.size - 1)
     tau = lam + sigma**2
-    kappa = effective_noise(tau, 0.0, n)  # the noisy data have eigenvalues tau, and no ridge
-    lost = kappa / (tau + kappa)
+    nu = effective_noise(tau, 0.0, n)  # the noisy data have eigenvalues tau, and no ridge
+    lost = nu / (tau + nu)
     missed = float((gains**2 * tau * lost**2).sum())  # outside the span of the samples
     return (best + missed) / float(1 - ((1 - lost) ** 2).sum() / n)
 
