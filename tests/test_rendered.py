@@ -340,14 +340,40 @@ def test_links_of_a_page_lead_somewhere(name):
     assert broken == []
 
 
+def results(page, what, result):
+    """Return `result`, in JavaScript, of each page in the list that a search has found."""
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("/finished/.test(document.querySelector('.search-summary').innerText)")
+    return page.eval_on_selector_all(f"#search-results {what}", f"all => all.map(one => {result})")
+
+
 @pytest.mark.parametrize("where", ["http", "file"])
 def test_search_finds_a_word(visit, where):
     page, outside, complaints = visit("search.html?q=eigenvalue", where)
-    page.wait_for_selector("#search-results li a")
-    page.wait_for_function("/finished/.test(document.querySelector('.search-summary').innerText)")
-    found = page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.href)")
+    found = results(page, "li a", "one.href")
     assert any("/notebooks/" in link for link in found), found
     assert outside == [] and complaints == []
+
+
+@pytest.mark.parametrize("name", ["Marchenko", "Mar%C4%8Denko"])
+def test_search_finds_a_name_in_both_spellings(visit, name):
+    found = results(visit(f"search.html?q={name}").page, "li a", "one.href")
+    assert any("/book/bibliography" in link for link in found), found
+
+
+@pytest.mark.parametrize("word", ["Marchenko", "spectrum", "sigma", "noise_axis", "threshold"])
+def test_excerpts_of_a_search_are_plain_text(visit, word):
+    page = visit(f"search.html?q={word}").page
+    found = results(page, "li", "!!one.querySelector('a[href*=notebooks]')")
+    page.wait_for_function(
+        "n => document.querySelectorAll('#search-results p.context').length >= n", arg=sum(found)
+    )
+    excerpts = page.eval_on_selector_all(
+        "#search-results p.context", "all => all.map(p => p.innerText)"
+    )
+    assert sum(found) and not [
+        text for text in excerpts if re.search(r"\\[A-Za-z]{2,}|\\[({\[]|\$", text)
+    ]
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

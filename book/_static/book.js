@@ -1,5 +1,5 @@
 // What a page does beyond showing itself: open the fold that a link leads into, open the folds for
-// paper, and mark a formula that is too wide for the screen.
+// paper, mark a formula that is too wide for the screen, and show the hits of a search as plain text.
 
 (() => {
   // Open what hides `element`; true if anything did. The toggles of solutions are no <details>.
@@ -66,7 +66,58 @@
 
   addEventListener("afterprint", () => opened.forEach((fold) => (fold.open = false)));
 
+  // Formulas as one reads them, in a line of text.
+  const ACCENTS = { "^": "\u0302", "~": "\u0303", "¯": "\u0304", "˙": "\u0307" };
+  const RAISED = { 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", "−": "⁻", "∗": "*", "⊤": "⊤" };
+
+  function group(text) {
+    return /^[\p{L}\p{N}\p{M}]{0,3}$/u.test(text) ? text : `(${text})`;
+  }
+
+  function raise(power) {
+    const raised = [...power].map((c) => RAISED[c]);
+    return raised.includes(undefined) ? `^${group(power)}` : raised.join("");
+  }
+
+  function readFormula(node) {
+    if (node.nodeType === Node.TEXT_NODE) {
+      return node.data.trim();
+    }
+    const parts = [...node.childNodes].map(readFormula);
+    const [first, second] = parts;
+    switch (node.nodeName.toLowerCase()) {
+      case "mfrac":
+        return `${group(first)}/${group(second)}`;
+      case "msqrt":
+        return `√${group(parts.join(""))}`;
+      case "msup":
+        return first + raise(second);
+      case "mover":
+        return first + (ACCENTS[second] ?? second);
+      default:
+        return parts.join("");
+    }
+  }
+
+  // What the search looks for its excerpt in: the text first and then the code, without the list of
+  // contents and without the formulas inside strings.
+  function plain(html, anchor) {
+    const page = new DOMParser().parseFromString(html, "text/html");
+    const place = page.querySelector(anchor || "article") ?? page.body;
+    place.querySelectorAll(".headerlink, script, style").forEach((one) => one.remove());
+    place.querySelectorAll("mjx-container").forEach((one) => {
+      one.replaceWith(readFormula(one.querySelector("mjx-assistive-mml math") ?? one));
+    });
+    const code = [...place.querySelectorAll(".cell_input")];
+    code.forEach((one) => one.remove());
+    const text = [place, ...code].map((one) => one.textContent).join("\n");
+    return text.replace(/\$[^$\n]*\$/g, "…").replace(/\s+/g, " ");
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    if (typeof Search !== "undefined") {
+      Search.htmlToText = plain; // before the search begins: its own listener comes later
+    }
     follow();
     markWide();
     setTimeout(showHits, 50);
