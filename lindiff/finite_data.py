@@ -3,6 +3,8 @@ r"""Finite data: what a denoiser learnt from N samples costs, in closed form.
 Known mean throughout; for an estimated one replace N by N - 1.
 """
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
@@ -13,6 +15,7 @@ from lindiff import _check
 from lindiff.denoisers import wiener
 from lindiff.draws import _symmetric_root, wishart
 from lindiff.gaussian import Gaussian
+from lindiff.spiked import alignment_limit
 from lindiff.types import Rng
 
 
@@ -178,6 +181,53 @@ def denoiser_risk(model: Gaussian, matrix: npt.ArrayLike, sigma: float) -> float
     clean = model.covariance()
     error = a - np.eye(model.dim)
     return float(np.sum((error @ clean) * error) + sigma**2 * np.sum(a**2))
+
+
+def generated_variance(spikes: npt.ArrayLike, sigmas: npt.ArrayLike, gamma: float) -> np.ndarray:
+    r"""Variance that DDIM gives each direction when every level has a basis learnt afresh.
+
+    At each level the directions are those of N noisy samples with fresh noise, and the gains are
+    :math:`g=\lambda/(\lambda+\sigma_t^2)` with eigenvalues corrected by
+    :func:`~lindiff.spiked.spike_from_eigenvalue`. With :math:`a=\sigma_{t-1}/\sigma_t`, and
+    :math:`c^2` the :func:`~lindiff.spiked.alignment_limit` at :math:`\sigma_t`, the variance
+    along a true direction tends to
+
+    .. math:: v_{t-1} = \big(a+(1-a)gc^2\big)^2v_t+(1-a)^2g^2c^2(1-c^2)\,\sigma_t^2,
+              \qquad v_T=\sigma_T^2
+
+    for d, N to infinity at fixed :math:`\gamma`. In the limit of small steps down to zero,
+    :math:`\lambda/(1+\sqrt\gamma)^2` is left. Chapter 9 of the book has the proof.
+
+    Parameters
+    ----------
+    spikes : array_like, shape (r,)
+        Variances :math:`\lambda` of the data along the directions, descending.
+    sigmas : array_like, shape (T + 1,)
+        Decreasing standard deviations; the last may be 0.
+    gamma : float
+        Aspect ratio d/N, positive; d/(mN) for m draws of noise per sample.
+
+    Returns
+    -------
+    ndarray, shape (T + 1, r)
+        Variance of the state at each level, the first row for `sigmas[0]`.
+
+    Examples
+    --------
+    >>> generated_variance([4.0, 0.5], [2.0, 1.0, 0.0], gamma=1.0).round(3)
+    array([[4.  , 4.  ],
+           [1.  , 1.  ],
+           [0.48, 0.  ]])
+    """
+    lam = _check.eigenvalues("spikes", spikes)
+    sigmas = _check.sigmas(sigmas)
+    out = np.full((sigmas.size, lam.size), sigmas[0] ** 2)
+    for t, (sigma, lower) in enumerate(itertools.pairwise(sigmas.tolist())):
+        a, gain = lower / sigma, wiener(lam, sigma)
+        c2 = alignment_limit(lam, sigma, gamma)
+        heard = ((1 - a) * gain) ** 2 * c2 * (1 - c2)  # noise along the wrong part of the estimate
+        out[t + 1] = (a + (1 - a) * gain * c2) ** 2 * out[t] + heard * sigma**2
+    return out
 
 
 def gaussian_fit_kl(dim: int, n_samples: int) -> tuple[float, float]:

@@ -245,16 +245,128 @@ def general_limits(
     lam = _check.eigenvalues("eigenvalues", eigenvalues)
     a = lam + _check.number("sigma", sigma, 0.0) ** 2
     n = _check.integer("n_samples", n_samples, 1)
-    # equal up to rounding is a tie; a spectrum with few levels costs little
-    rounding = max(a.size, 10) * np.finfo(float).eps * a.max(initial=0.0)
-    group = np.cumsum(np.diff(a, prepend=a[:1]) < -rounding)
-    count = np.bincount(group)
-    level = np.bincount(group, a) / count
-    gap = a[:, None] - level
-    gap[np.arange(a.size), group] = np.inf  # the sums leave out the own level
+    gap, count, level, tied = _gaps(a)
     first = (count * level / gap).sum(axis=1) / n
     second = (count * level**2 / gap**2).sum(axis=1) / n
-    tied = count[group] > 1
     seen = (second < 1) & (first > -1) & ~tied
     alignment = np.divide(1 - second, 1 + first, out=np.zeros_like(a), where=seen)
     return a * (1 + first), alignment
+
+
+def _gaps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distances (d, levels) of eigenvalues to all others, equal ones counted once.
+
+    Also how often each level occurs, the levels, and which eigenvalues have an equal. The distance
+    to the own level is infinite, so that sums over the others leave it out.
+    """
+    # equal up to rounding is a tie; a spectrum with few levels costs little
+    group = np.cumsum(np.diff(values, prepend=values[:1]) < -_rounding(values))
+    count = np.bincount(group)
+    level = np.bincount(group, values) / count
+    gap = values[:, None] - level
+    gap[np.arange(values.size), group] = np.inf
+    return gap, count, level, count[group] > 1
+
+
+def _rounding(values: np.ndarray) -> float:
+    """Distance up to which eigenvalues count as equal."""
+    return float(max(values.size, 10) * np.finfo(float).eps * values.max(initial=0.0))
+
+
+def subspace_limit(eigenvalues: npt.ArrayLike, sigma: float, n_samples: int, rank: int) -> float:
+    r"""Mean squared cosine between the spaces of the leading estimated and true directions.
+
+    Only overlaps with directions *outside* the space are lost. With
+    :math:`\tau_i=\lambda_i+\sigma^2`, to leading order in 1/N,
+
+    .. math:: \frac1r\sum_{i,j\le r}\langle\hat u_i,u_j\rangle^2 \simeq
+              \frac1r\sum_{i\le r}\Big(1-\frac{B_i}{1+A_i}\Big)_+,\qquad
+              A_i=\frac1N\sum_{j>r}\frac{\tau_j}{\tau_i-\tau_j},\quad
+              B_i=\frac1N\sum_{j>r}\frac{\tau_i\tau_j}{(\tau_i-\tau_j)^2}.
+
+    For one direction this is :func:`general_limits`. Chapter 9 of the book has the formula, and
+    compares it with digits.
+
+    Parameters
+    ----------
+    eigenvalues : array_like, shape (d,)
+        **All** eigenvalues of the clean covariance, zeros included, descending.
+    sigma : float
+        Noise standard deviation, ``>= 0``.
+    n_samples : int
+        Number N of samples.
+    rank : int
+        Number r of leading directions, less than d.
+
+    Returns
+    -------
+    float
+        Between 0 and 1: the mean squared cosine of the principal angles.
+
+    Examples
+    --------
+    >>> spectrum = np.concatenate([[4.0, 4.0], np.zeros(1998)])
+    >>> round(subspace_limit(spectrum, sigma=1.0, n_samples=2000, rank=2), 3)
+    0.75
+    """
+    lam = _check.eigenvalues("eigenvalues", eigenvalues)
+    tau = lam + _check.number("sigma", sigma, 0.0) ** 2
+    n = _check.integer("n_samples", n_samples, 1)
+    r = _check.integer("rank", rank, 1, max(lam.size - 1, 0))
+    gap = tau[:r, None] - tau[r:]
+    tied = gap <= _rounding(tau)  # with an equal outside, a direction inside is not seen
+    ratio = tau[r:] / np.where(tied, np.inf, gap)
+    lost = (ratio * (1 + ratio)).sum(axis=1) / (n + ratio.sum(axis=1))
+    return float(np.where(tied.any(axis=1), 0.0, np.maximum(1 - lost, 0.0)).mean())
+
+
+def information_plus_noise_limits(
+    eigenvalues: npt.ArrayLike, sigma: float, n_samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Eigenvalues of noisy samples, and alignments with the principal axes of the *same* samples.
+
+    The clean samples X are fixed, and only the noise of :math:`Y=X+\sigma Z` is random: the model
+    "information plus noise" [Loubaton and Vallet 2011]. With the eigenvalues
+    :math:`\lambda_i` of :math:`X^\top X/N`, :math:`\gamma=d/N`, and sums over :math:`j\ne i`,
+
+    .. math:: \xi_i = 1+\frac{\sigma^2}N\sum_j\frac1{\lambda_i-\lambda_j},\qquad
+              \hat\lambda_i \simeq \lambda_i\xi_i^2+\sigma^2(1-\gamma)\xi_i,
+
+    .. math:: c_i^2 \simeq \xi_i-\Big(2\lambda_i+\frac{\sigma^2(1-\gamma)}{\xi_i}\Big)
+              \frac{\sigma^2}N\sum_j\frac1{(\lambda_i-\lambda_j)^2},
+
+    cut off at 0. No law of the samples enters. For one spike these are :func:`eigenvalue_limit`
+    and :func:`alignment_limit`; chapter 9 of the book derives the rest, without a bound on errors.
+
+    Parameters
+    ----------
+    eigenvalues : array_like, shape (d,)
+        **All** eigenvalues of the clean *sample* covariance, zeros included, descending.
+    sigma : float
+        Noise standard deviation, ``>= 0``.
+    n_samples : int
+        Number N of samples; N - 1 if covariances are centred.
+
+    Returns
+    -------
+    eigenvalue, alignment : ndarray, shape (d,)
+        In a tie the alignment is 0: a repeated eigenvalue has no eigenvector of its own.
+
+    Examples
+    --------
+    >>> spectrum = np.append(4.0, np.zeros(1999))
+    >>> value, seen = information_plus_noise_limits(spectrum, sigma=1.0, n_samples=2000)
+    >>> round(float(value[0]), 3), round(float(seen[0]), 3)
+    (6.249, 0.75)
+    """
+    lam = _check.eigenvalues("eigenvalues", eigenvalues)
+    variance = _check.number("sigma", sigma, 0.0) ** 2
+    n = _check.integer("n_samples", n_samples, 1)
+    gap, count, _, tied = _gaps(lam)
+    xi = 1 + variance / n * (count / gap).sum(axis=1)
+    slope = variance / n * (count / gap**2).sum(axis=1)
+    rest = variance * (1 - lam.size / n)
+    seen = (xi > 0) & ~tied
+    share = np.divide(rest, xi, out=np.zeros_like(lam), where=seen)
+    alignment = np.where(seen, np.maximum(xi - (2 * lam + share) * slope, 0.0), 0.0)
+    return lam * xi**2 + rest * xi, alignment

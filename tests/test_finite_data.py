@@ -1,5 +1,7 @@
 """What a denoiser learnt from N samples costs: closed forms against simulation."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -9,11 +11,14 @@ from lindiff.finite_data import (
     denoiser_risk,
     effective_noise,
     gaussian_fit_kl,
+    generated_variance,
     infinite_draw_risk,
     least_squares_denoiser,
     single_draw_risk,
 )
 from lindiff.gaussian import Gaussian, kl_divergence
+from lindiff.schedules import geometric
+from lindiff.spiked import spike_from_eigenvalue
 
 D, N, SIGMA = 120, 180, np.sqrt(0.3)
 LAM = 1 / np.arange(1.0, D + 1)
@@ -139,6 +144,44 @@ def test_the_risk_of_a_matrix_is_what_it_costs_on_samples(rng):
     assert denoiser_risk(law, w, 0.5) == pytest.approx(0.25 * np.trace(w), rel=1e-12)
 
 
+@pytest.mark.parametrize("gamma", [0.2, 1.0, 4.0])
+def test_bases_learnt_afresh_generate_the_same_share_of_every_mode(gamma):
+    spikes = np.array([5.0, 1.0, 0.01])
+    end = generated_variance(spikes, geometric(3000, 2e-4, 50.0), gamma)[-1]
+    np.testing.assert_allclose(end / spikes, (1 + np.sqrt(gamma)) ** -2, rtol=0.01)
+
+
+def test_a_direction_that_is_lost_keeps_the_noise_of_its_level():
+    sigmas = [3.0, 2.0, 1.5]
+    found = generated_variance([0.1, 0.0], sigmas, 1.0)
+    np.testing.assert_allclose(found, np.square(sigmas)[:, None] * [1, 1], rtol=1e-14)
+
+
+def test_bases_learnt_afresh_generate_what_their_recursion_says(rng):
+    spikes, sigmas, n, d = np.array([4.0, 1.5]), np.array([1.6, 0.9, 0.4, 0.0]), 1000, 500
+    kept = []
+    for _ in range(24):
+        images = rng.standard_normal((n, 2)) * np.sqrt(spikes)
+        rows = np.eye(d)[:2]
+        along = [sigmas[0] ** 2 * np.ones(2)]
+        steps = []
+        for sigma, lower in itertools.pairwise(sigmas):
+            y = sigma * rng.standard_normal((n, d))
+            y[:, :2] += images
+            values, vectors = np.linalg.eigh(y.T @ y / n)
+            found = spike_from_eigenvalue(values[:-3:-1], sigma, d / n)
+            basis, gain = vectors[:, :-3:-1].T, wiener(found, sigma)
+            steps.append((lower / sigma, gain, basis))
+            rows = np.eye(d)[:2]
+            for a, g, u in steps[::-1]:  # symmetric maps: pull the true directions back
+                rows = a * rows + (1 - a) * (rows @ u.T * g) @ u
+            along.append(sigmas[0] ** 2 * (rows**2).sum(axis=1))
+        kept.append(along)
+    law = generated_variance(spikes, sigmas, d / n)
+    error = 4.5 * np.std(kept, axis=0) / np.sqrt(24)
+    assert (np.abs(np.mean(kept, axis=0) - law) < error + 4 * law / n).all()
+
+
 def test_divergences_of_a_gaussian_fit(rng):
     d, n, runs = 5, 30, 1500
     law = Gaussian(np.zeros(d), np.arange(d, 0, -1.0), np.eye(d))
@@ -173,6 +216,10 @@ def test_divergences_tend_to_a_quarter_of_d_squared_over_n():
         (lambda r: denoiser_risk(np.eye(3), np.eye(3), 1.0), "model is .*; expected a Gaussian"),
         (lambda r: denoiser_risk(LAW, np.eye(LAW.dim), -1.0), "sigma is -1.0"),
         (lambda r: gaussian_fit_kl(5, 4), "n_samples is 4"),
+        (lambda r: generated_variance(1.0, [2.0, 1.0], 1.0), "spikes has shape"),
+        (lambda r: generated_variance([-1.0], [2.0, 1.0], 1.0), "spikes contains -1.0"),
+        (lambda r: generated_variance([1.0], [1.0, 2.0], 1.0), "strictly decreasing"),
+        (lambda r: generated_variance([1.0], [2.0, 1.0], 0.0), "gamma contains 0.0"),
     ],
 )
 def test_bad_input_is_named(call, message, rng):

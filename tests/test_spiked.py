@@ -9,9 +9,11 @@ from lindiff.spiked import (
     eigenvalue_limit,
     emergence_sigma,
     general_limits,
+    information_plus_noise_limits,
     mixing,
     shrink,
     spike_from_eigenvalue,
+    subspace_limit,
 )
 
 ASPECTS = [1e-3, 0.5, 1.0, 4.0, 1e3]
@@ -140,6 +142,87 @@ def test_general_limits_on_a_power_law_have_the_published_values():
     np.testing.assert_allclose(white, [0.980, 0.896, 0.706, 0.547], atol=6e-4)
 
 
+def test_a_space_of_one_direction_obeys_the_general_law():
+    spectrum = np.arange(1.0, 61) ** -1.5
+    for sigma, n in ((0.0, 300), (0.2, 300), (0.2, 20), (3.0, 300)):
+        own = general_limits(spectrum, sigma, n)[1][0]
+        assert subspace_limit(spectrum, sigma, n, 1) == pytest.approx(own, abs=1e-12)
+
+
+def test_a_space_of_spikes_has_their_mean_alignment():
+    spikes, d, n = np.array([6.0, 6.0, 3.0, 0.5]), 4000, 2000
+    limits = alignment_limit(spikes, 1.0, d / n)
+    assert limits[-1] == 0 < limits[2]
+    found = subspace_limit(np.append(spikes, np.zeros(d - 4)), 1.0, n, 4)
+    assert found == pytest.approx(limits.mean(), abs=2e-3)
+
+
+def test_a_space_that_cuts_a_tie_loses_its_direction():
+    assert subspace_limit([4.0, 1.0, 1.0], 0.1, 10**6, 2) == pytest.approx(0.5, abs=1e-3)
+    assert subspace_limit([0.0, 0.0], 0.0, 10, 1) == 0
+
+
+def test_the_space_of_directions_that_mix_is_found_as_its_law_says(rng):
+    lam, sigma, n = np.concatenate([[4.0, 3.6, 3.3], np.arange(1.0, 98) ** -1.0]), 0.6, 400
+    cosines = []
+    for _ in range(60):
+        y = rng.standard_normal((n, 100)) * np.sqrt(lam + sigma**2)
+        found = np.linalg.eigh(y.T @ y)[1][:, -3:]
+        cosines.append(found[:3] ** 2)
+    space = np.sum(cosines, axis=(1, 2)) / 3
+    single = np.mean(cosines, axis=0)[[0, 1, 2], [2, 1, 0]].mean()
+    error = 4.5 * space.std() / np.sqrt(60)
+    assert single < 0.8 < space.mean()
+    # the next order is that of the square of what is lost
+    assert abs(space.mean() - subspace_limit(lam, sigma, n, 3)) < error + (1 - space.mean()) ** 2
+
+
+def test_fixed_samples_without_noise_are_their_own_answer():
+    lam = np.array([3.0, 1.0, 0.5, 0.0])
+    value, c2 = information_plus_noise_limits(lam, 0.0, 10)
+    np.testing.assert_array_equal(value, lam)
+    np.testing.assert_array_equal(c2, 1.0)
+    assert (information_plus_noise_limits([2.0, 1.0, 1.0], 0.1, 50)[1][1:] == 0).all()
+
+
+@pytest.mark.parametrize("gamma", [0.25, 1.0, 4.0])
+def test_the_law_of_fixed_samples_agrees_with_the_spiked_one_for_one_spike(gamma):
+    n = 4000
+    d = round(gamma * n)
+    value, c2 = information_plus_noise_limits(np.append(9.0, np.zeros(d - 1)), 1.5, n)
+    assert value[0] == pytest.approx(eigenvalue_limit(9.0, 1.5, gamma), rel=2 / n)
+    assert c2[0] == pytest.approx(alignment_limit(9.0, 1.5, gamma), rel=2 / n)
+
+
+def test_little_noise_on_fixed_samples_mixes_by_its_variance_over_the_gap():
+    lam, sigma, n = np.array([4.0, 2.5, 1.0, 0.2]), 0.8, 10**6
+    gap = lam[:, None] - lam
+    np.fill_diagonal(gap, np.inf)
+    entries = sigma**2 * (lam[:, None] + lam) + sigma**4
+    first = (entries / gap**2).sum(axis=1) / n
+    lost = 1 - information_plus_noise_limits(lam, sigma, n)[1]
+    np.testing.assert_allclose(lost, first, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [150, 600])
+def test_noise_on_fixed_samples_does_what_its_law_says(n, rng):
+    d, sigma = 300, 0.3
+    lam = 4 * np.arange(1.0, d + 1) ** -1.2 * (np.arange(d) < n)
+    x = np.zeros((n, d))
+    x[range(min(n, d)), range(min(n, d))] = np.sqrt(n * lam[:n])
+    value, c2 = information_plus_noise_limits(lam, sigma, n)
+    seen = []
+    for _ in range(40):
+        y = x + sigma * rng.standard_normal((n, d))
+        values, vectors = np.linalg.eigh(y.T @ y / n)
+        seen.append([values[:-7:-1], vectors[range(6), range(-1, -7, -1)] ** 2])
+    error = 4.5 * np.std(seen, axis=0) / np.sqrt(40)
+    off = np.abs(np.mean(seen, axis=0) - [value[:6], c2[:6]])
+    # the next order: the square of what is lost, relative for eigenvalues
+    room = [value[:6] / n, 0.5 * (1 - c2[:6]) ** 2 + 1 / n]
+    assert (off < error + room).all(), (off - error) / room
+
+
 def test_mixing_is_measured_by_exact_draws(rng):
     lam, sigma, n, d = np.array([8.0, 4.0, 2.0]), 0.5, 4000, 2000
     draws = draw_alignment(d, n, lam, sigma, 200, rng=rng).squared_cosines
@@ -170,6 +253,12 @@ def test_mixing_of_equal_spikes_is_infinite():
         (lambda: mixing([2.0, 1.0], 1.0, 0, 1.0), "n_samples is 0"),
         (lambda: general_limits([1.0, -1.0], 1.0, 10), "non-negative"),
         (lambda: general_limits([1.0], 1.0, 1.5), "n_samples is 1.5"),
+        (lambda: subspace_limit([1.0, 2.0], 1.0, 10, 1), "eigenvalues rises"),
+        (lambda: subspace_limit([2.0, 1.0], -1.0, 10, 1), "sigma is -1.0"),
+        (lambda: subspace_limit([2.0, 1.0], 1.0, 10, 2), "rank is 2"),
+        (lambda: information_plus_noise_limits([1.0, -1.0], 1.0, 10), "non-negative"),
+        (lambda: information_plus_noise_limits([1.0], np.nan, 10), "sigma is nan"),
+        (lambda: information_plus_noise_limits([1.0], 1.0, 0), "n_samples is 0"),
     ],
 )
 def test_bad_input_is_named(call, message):
