@@ -18,7 +18,8 @@ import re
 import statistics
 from typing import NamedTuple
 
-REWRITTEN = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10")  # the chapters of this form, by number
+# The chapters of this form, by number.
+REWRITTEN = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10")
 COLUMNS = 79
 TITLE = re.compile(r"# @title (Figure|Check): (\S.*)")
 FOLDS = {"Figure": "hide-input", "Check": "hide-cell"}
