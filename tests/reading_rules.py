@@ -18,6 +18,7 @@ import re
 import statistics
 from typing import NamedTuple
 
+# The chapters of this form, by number.
 REWRITTEN = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10")
 COLUMNS = 79
 TITLE = re.compile(r"# @title (Figure|Check): (\S.*)")
