@@ -152,12 +152,13 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 class Photograph(NamedTuple):
-    """A photograph that comes inside scikit-image, and whom to thank for it.
+    """A photograph that comes inside an installed package, and whom to thank for it.
 
     Attributes
     ----------
     name : str
-        Name of the function of ``skimage.data`` that returns it.
+        Name of the function of ``skimage.data`` that returns it, or of the file, without its
+        ending, for ``sklearn.datasets.load_sample_image``.
     split : str
         ``"train"`` or ``"test"``.
     title : str
@@ -215,20 +216,42 @@ def greys() -> tuple[np.ndarray, ...]:
     >>> [image.shape for image in greys()][-1]
     (300, 451)
     """
+    images = [_grey(_pixels(photograph.name)) for photograph in photographs()]
+    mean, std = _contrast()
+    return tuple((image - mean) / std for image in images)
+
+
+def _contrast() -> tuple[float, float]:
+    """Mean and standard deviation of all grey pixels of the photographs for training."""
+    named = [photograph.name for photograph in photographs() if photograph.split == "train"]
+    train = np.concatenate([_grey(_pixels(name)).ravel() for name in named])
+    return float(train.mean()), float(train.std())
+
+
+def _pixels(name: str) -> np.ndarray:
+    """Return a photograph by its name, (h, w) or (h, w, 3), values in [0, 1]."""
+    if name in ("china", "flower"):
+        source = _check.optional("sklearn.datasets", "data")
+        return source.load_sample_image(f"{name}.jpg") / 255.0
     with warnings.catch_warnings():
         # scikit-image loads a progress bar that complains, in notebooks, of missing widgets
         warnings.filterwarnings("ignore", message="IProgress not found")
-        source = _check.optional("skimage.data", "data")
-        images = [getattr(source, photograph.name)() / 255.0 for photograph in photographs()]
-    # weights of red, green and blue [ITU-R BT.709], gamma-encoded as stored
-    weights = np.array([0.2125, 0.7154, 0.0721])
-    images = [image @ weights if image.ndim == 3 else image for image in images]
-    parts = zip(photographs(), images, strict=True)
-    train = np.concatenate([image.ravel() for part, image in parts if part.split == "train"])
-    return tuple((image - train.mean()) / train.std() for image in images)
+        return getattr(_check.optional("skimage.data", "data"), name)() / 255.0
 
 
-def patches(size: int, n: int, *, split: str = "train", rng: Rng = None) -> np.ndarray:
+def _grey(image: np.ndarray) -> np.ndarray:
+    """Weigh red, green and blue [ITU-R BT.709], gamma-encoded as stored."""
+    return image @ np.array([0.2125, 0.7154, 0.0721]) if image.ndim == 3 else image
+
+
+def _standard_grey(name: str) -> np.ndarray:
+    mean, std = _contrast()
+    return (_grey(_pixels(name)) - mean) / std
+
+
+def patches(
+    size: int, n: int, *, split: str = "train", picture: str | None = None, rng: Rng = None
+) -> np.ndarray:
     """Cut square grey patches from photographs at random places; half of them are mirrored.
 
     They are cut from :func:`greys`, which has their unit: one standard deviation of the
@@ -240,9 +263,12 @@ def patches(size: int, n: int, *, split: str = "train", rng: Rng = None) -> np.n
         Side in pixels, from 2 to the shortest side of a photograph (300).
     n : int
         Number of patches, at least 1. Every place in every photograph is equally likely.
-    rng : numpy.random.Generator, int or None
     split : str
         ``"train"`` or ``"test"``: the two come from different photographs.
+    picture : str, optional
+        Name of one photograph to cut all patches from, instead of a split: one of
+        :func:`photographs` or of :func:`colour_photographs`.
+    rng : numpy.random.Generator, int or None
 
     Returns
     -------
@@ -257,18 +283,33 @@ def patches(size: int, n: int, *, split: str = "train", rng: Rng = None) -> np.n
     size = _check.integer("size", size, 2)
     n = _check.integer("n", n, 1)
     rng = _check.generator(rng)
-    if split not in ("train", "test"):
-        raise ValueError(f"split is {split!r}; expected 'train' or 'test'")
-    images = greys()
-    _check.integer("size", size, 2, min(side for image in images for side in image.shape))
+    _require_split(split)
+    if picture is None:
+        named = zip(photographs(), greys(), strict=True)
+        images = [image for photograph, image in named if photograph.split == split]
+    else:
+        images = [_standard_grey(_known(picture, (*photographs(), *colour_photographs())))]
+    return _cut(images, size, n, rng)
+
+
+def _known(picture: str, among: Sequence[Photograph]) -> str:
+    """Check the name of a photograph."""
+    names = sorted({photograph.name for photograph in among})
+    if picture not in names:
+        raise ValueError(f"picture is {picture!r}; expected one of {', '.join(names)}")
+    return picture
+
+
+def _cut(images: Sequence[np.ndarray], size: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut n patches of images (h, w) or (h, w, 3) and mirror half: rows (n, [3 *] size * size)."""
     windows = [
-        np.lib.stride_tricks.sliding_window_view(image, (size, size))
-        for photograph, image in zip(photographs(), images, strict=True)
-        if photograph.split == split
+        np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))
+        for image in images
     ]
+    _check.integer("size", size, 2, min(min(image.shape[:2]) for image in images))
     places = np.array([window.shape[0] * window.shape[1] for window in windows])
     source = rng.choice(len(windows), n, p=places / places.sum())
-    out = np.empty((n, size, size))
+    out = np.empty((n, *windows[0].shape[2:]))
     for k, window in enumerate(windows):
         mine = np.flatnonzero(source == k)
         out[mine] = window[
@@ -276,8 +317,99 @@ def patches(size: int, n: int, *, split: str = "train", rng: Rng = None) -> np.n
             rng.integers(window.shape[1], size=mine.size),
         ]
     mirrored = rng.random(n) < 0.5
-    out[mirrored] = out[mirrored, :, ::-1]
-    return out.reshape(n, size * size)
+    out[mirrored] = out[mirrored][..., ::-1]
+    return out.reshape(n, -1)
+
+
+def colour_photographs() -> tuple[Photograph, ...]:
+    """Return the photographs that :func:`colour_patches` cuts from, with their credits.
+
+    The colour ones of :func:`photographs`, and the two that come inside scikit-learn.
+
+    Returns
+    -------
+    tuple of Photograph
+
+    Examples
+    --------
+    >>> [photograph.name for photograph in colour_photographs() if photograph.split == "test"]
+    ['chelsea', 'flower']
+    """
+    return (
+        *(photograph for photograph in photographs() if photograph.name != "camera"),
+        Photograph("china", "train", "A Chinese temple", "danielbuechele", "CC BY 2.0"),
+        Photograph("flower", "test", "A flower", "vultilion", "CC BY 2.0"),
+    )
+
+
+def colours() -> tuple[np.ndarray, ...]:
+    """Return the colour photographs at half their resolution, in units of their contrast.
+
+    Every pixel is the mean of a square of four. One mean and one standard deviation, of all values
+    of the *training* photographs, are taken from and divided out of every image.
+
+    Returns
+    -------
+    tuple of ndarray, each of shape (h, w, 3)
+        In the order of :func:`colour_photographs`.
+
+    Examples
+    --------
+    >>> [image.shape for image in colours()][-1]
+    (213, 320, 3)
+    """
+    images = []
+    for photograph in colour_photographs():
+        image = _pixels(photograph.name)
+        h, w = (side // 2 for side in image.shape[:2])
+        images.append(image[: 2 * h, : 2 * w].reshape(h, 2, w, 2, 3).mean(axis=(1, 3)))
+    parts = zip(colour_photographs(), images, strict=True)
+    train = np.concatenate([image.ravel() for part, image in parts if part.split == "train"])
+    return tuple((image - train.mean()) / train.std() for image in images)
+
+
+def colour_patches(
+    size: int, n: int, *, split: str = "train", picture: str | None = None, rng: Rng = None
+) -> np.ndarray:
+    """Cut square colour patches from :func:`colours` at random places; half of them are mirrored.
+
+    Parameters
+    ----------
+    size : int
+        Side in pixels, from 2 to the shortest side of a photograph (150).
+    n : int
+        Number of patches, at least 1. Every place in every photograph is equally likely.
+    split : str
+        ``"train"`` or ``"test"``: the two come from different photographs.
+    picture : str, optional
+        Name of one photograph to cut all patches from, instead of a split.
+    rng : numpy.random.Generator, int or None
+
+    Returns
+    -------
+    ndarray, shape (n, 3 * size * size)
+        One patch per row: its red, its green and its blue image, each row by row.
+
+    Examples
+    --------
+    >>> colour_patches(16, 3, rng=0).shape
+    (3, 768)
+    """
+    size, n = _check.integer("size", size, 2), _check.integer("n", n, 1)
+    _require_split(split)
+    chosen = picture and _known(picture, colour_photographs())
+    named = zip(colour_photographs(), colours(), strict=True)
+    images = [
+        image
+        for photograph, image in named
+        if (photograph.name == chosen if chosen else photograph.split == split)
+    ]
+    return _cut(images, size, n, _check.generator(rng))
+
+
+def _require_split(split: str) -> None:
+    if split not in ("train", "test"):
+        raise ValueError(f"split is {split!r}; expected 'train' or 'test'")
 
 
 def power_law(dim: int, alpha: float) -> Gaussian:

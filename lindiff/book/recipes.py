@@ -1,12 +1,21 @@
 """The trainings of the networks that come with the package, and their errors against Wiener's.
 
-``python -m lindiff.book.recipes mnist photographs`` (or ``make train``) repeats them.
+``python -m lindiff.book.recipes mnist photographs`` (or ``make train``) repeats the two large ones,
+``python -m lindiff.book.recipes family`` (or ``make train-family``) the many small ones.
+
+The family is there to tell what the data do from what a network, a training or a seed does. It has
+every combination of three kinds of data, two architectures, two laws and three seeds. One of the
+laws is that of the images. The other is its *Gaussian twin*, with the same mean and covariance, of
+which as many images are drawn: the best denoiser of the twin is known, Wiener's, and all that a
+network on images shows beyond its twin is due to the images not being Gaussian. Six more networks
+have fewer digits to learn from, two disjoint sets of each number.
 """
 
 import argparse
 import contextlib
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +23,11 @@ import numpy as np
 
 from lindiff import _check, data
 from lindiff.deep import checkpoints, training
-from lindiff.deep.networks import Config, Rows, UNet
+from lindiff.deep.networks import Config, Rows
 from lindiff.deep.training import Augment
+from lindiff.deep.transformer import Network, NetworkConfig, TransformerConfig
 from lindiff.denoisers import LinearDenoiser
+from lindiff.gaussian import Gaussian
 from lindiff.types import Denoiser
 
 SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0)
@@ -25,16 +36,21 @@ SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0)
 class Recipe(NamedTuple):
     """What a training needs, and roughly how many minutes it takes on one core.
 
-    The images `x` (n, c, h, w) are for training, `held_out` (m, c, h, w) for testing.
+    The images `x` (n, c, h, w) are for training, `held_out` (m, c, h, w) for testing. If `law` is
+    there, both were drawn from it.
     """
 
-    config: Config
+    config: NetworkConfig
     x: np.ndarray
     held_out: np.ndarray
     steps: int
     minutes: int
     description: str
     augment: Augment | None = None
+    seed: int = 0
+    batch: int = 64
+    rate: float = 1.5e-3
+    law: Gaussian | None = None
 
 
 def mnist() -> Recipe:
@@ -85,7 +101,139 @@ def photographs() -> Recipe:
     return Recipe(Config(deep_width=64), x, held_out, 5000, 20, description)
 
 
-RECIPES = {"mnist": mnist, "photographs": photographs}
+def family_images(data_set: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images that the networks of the family learn from, and others to test them.
+
+    Digits are those of :func:`mnist`, photographs those of :func:`photographs`. The third kind are
+    patches of 16 × 16 pixels of the colour photographs at half their resolution.
+
+    Parameters
+    ----------
+    data_set : str
+        "digits", "photographs" or "colour".
+
+    Returns
+    -------
+    x : ndarray, shape (n, c, h, w)
+    held_out : ndarray, shape (m, c, h, w)
+
+    Examples
+    --------
+    >>> [images.shape for images in family_images("colour")]
+    [(10000, 3, 16, 16), (1000, 3, 16, 16)]
+    """
+    if data_set in ("digits", "photographs"):
+        recipe = {"digits": mnist, "photographs": photographs}[data_set]()
+        return recipe.x, recipe.held_out
+    if data_set != "colour":
+        raise ValueError(f"data_set is {data_set!r}; expected one of {', '.join(DATA_SETS)}")
+    x = data.colour_patches(16, 10_000, rng=np.random.default_rng(0))
+    held_out = data.colour_patches(16, 1000, rng=np.random.default_rng(1), split="test")
+    x, held_out = (a.astype(np.float32).reshape(-1, 3, 16, 16) for a in (x, held_out))
+    return x, held_out
+
+
+def member(data_set: str, network: str, law: str, seed: int) -> Recipe:
+    """Return the training of one network of the family.
+
+    Parameters
+    ----------
+    data_set : str
+        As for :func:`family_images`.
+    network : str
+        "unet" or "transformer".
+    law : str
+        "images", or "twin" for as many draws of the Gaussian law with their mean and covariance.
+    seed : int
+
+    Returns
+    -------
+    Recipe
+
+    Examples
+    --------
+    >>> recipe = member("digits", "unet", "twin", 0)
+    >>> recipe.x.shape, recipe.law.rank
+    ((4500, 1, 28, 28), 617)
+    """
+    x, held_out = family_images(data_set)
+    description = f"the images of lindiff.book.recipes.family_images({data_set!r})"
+    gaussian = None
+    if law == "twin":
+        gaussian = Gaussian.fit(x.reshape(len(x), -1))
+        drawn = gaussian.sample(len(x) + 1000, rng=np.random.default_rng(17))
+        drawn = drawn.astype(np.float32).reshape(-1, *x.shape[1:])
+        x, held_out = drawn[: len(x)], drawn[len(x) :]
+        description = f"as many draws of the Gaussian law with mean and covariance of {description}"
+    config = _config(network, x, held_out, data_set)
+    return Recipe(config, x, held_out, STEPS, 4, description, None, seed, 32, 3e-3, gaussian)
+
+
+def _config(network: str, x: np.ndarray, held_out: np.ndarray, data_set: str) -> NetworkConfig:
+    channels, size = x.shape[1], x.shape[2]
+    scale: dict[str, Any] = {
+        "mean": round(float(x.mean()), 4),
+        "sigma_data": round(float(x.std()), 4),
+    }
+    if network == "transformer":
+        patch = 4 if channels == 1 else 2
+        return TransformerConfig(channels=channels, size=size, patch=patch, **scale)
+    return Config(
+        channels=channels,
+        width=32,
+        deep_width=48,
+        blocks=1,
+        deep_blocks=2,
+        coordinates=2 if data_set == "digits" else 0,
+        **scale,
+    )
+
+
+def part_of_digits(n: int, half: int) -> Recipe:
+    """Return the training of a small U-Net on few digits.
+
+    Parameters
+    ----------
+    n : int
+        Number of digits, at most 2,250.
+    half : int
+        0 for the first n digits, 1 for the first n of the second half.
+
+    Returns
+    -------
+    Recipe
+
+    Examples
+    --------
+    >>> part_of_digits(50, 1).x.shape
+    (50, 1, 28, 28)
+    """
+    recipe = member("digits", "unet", "images", 0)
+    half = _check.integer("half", half, 0, 1)
+    start = half * (len(recipe.x) // 2)
+    x = recipe.x[start : start + _check.integer("n", n, 1, len(recipe.x) // 2)]
+    description = f"digits {start} to {start + n - 1} of {recipe.description}"
+    return recipe._replace(x=x, description=description)
+
+
+#: Names of the recipes.
+DATA_SETS, NETWORKS, LAWS = (
+    ("digits", "photographs", "colour"),
+    ("unet", "transformer"),
+    (
+        "images",
+        "twin",
+    ),
+)
+SEEDS, SIZES, STEPS = (0, 1, 2), (50, 500, 2250), 3000
+FAMILY = {
+    f"{data_set}-{network}-{law}-{seed}": partial(member, data_set, network, law, seed)
+    for seed in SEEDS
+    for network in NETWORKS
+    for data_set in DATA_SETS
+    for law in LAWS
+} | {f"digits-{n}-{half}": partial(part_of_digits, n, half) for n in SIZES for half in (0, 1)}
+RECIPES = {"mnist": mnist, "photographs": photographs} | FAMILY
 
 
 def shift_digits(images: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,11 +267,12 @@ def relative_errors(
     held_out: np.ndarray,
     sigmas: Sequence[float] = SIGMAS,
     *,
+    law: Gaussian | None = None,
     seed: int = 0,
 ) -> list[list[float]]:
     """Mean squared error on held-out images, as a fraction of the Wiener denoiser's.
 
-    Both see the same noise. The Wiener denoiser is fitted to `x`.
+    Both see the same noise. The Wiener denoiser is that of `law`, by default fitted to `x`.
 
     Parameters
     ----------
@@ -131,6 +280,7 @@ def relative_errors(
         ``denoiser(y, sigma)`` on tensors (n, c, h, w).
     x, held_out : ndarray, shape (n, c, h, w) and (m, c, h, w)
     sigmas : sequence of float
+    law : Gaussian, optional
     seed : int
         Of the noise.
 
@@ -148,7 +298,8 @@ def relative_errors(
     """
     _check.same_shape("one of held_out", held_out.shape[1:], x.shape[1:])
     rows, clean = x.reshape(len(x), -1), held_out.reshape(len(held_out), -1).astype(float)
-    reference, network = LinearDenoiser.fit(rows), Rows(denoiser, held_out.shape[1:])
+    reference = LinearDenoiser(Gaussian.fit(rows) if law is None else law)
+    network = Rows(denoiser, held_out.shape[1:])
     results = []
     for k, sigma in enumerate(sigmas):
         noise = np.random.default_rng([seed, k]).standard_normal(clean.shape)
@@ -176,18 +327,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         that of the package.
     """
     parser = argparse.ArgumentParser(prog="python -m lindiff.book.recipes", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=sorted(RECIPES))
+    parser.add_argument("names", nargs="+", choices=["family", *sorted(RECIPES)])
     parser.add_argument("--folder", default=checkpoints.FOLDER, help="where to store checkpoints")
     options = parser.parse_args(arguments)
-    chosen = {name: RECIPES[name]() for name in options.names}
-    paths = {name: Path(options.folder) / f"{name}.safetensors" for name in chosen}
-    for name, recipe in chosen.items():
+    names = [n for name in options.names for n in (FAMILY if name == "family" else [name])]
+    paths = {name: Path(options.folder) / f"{name}.safetensors" for name in names}
+    for name in names:
+        recipe = RECIPES[name]()
         cost = f"{recipe.steps} steps, about {recipe.minutes} minutes on one core"
         if (finished := _finished(paths[name])).exists():
             cost = f"trained before the interruption; to train it again, delete {finished}"
         print(f"{name}: {cost}; interrupt at will and go on with the same command", flush=True)
-    for name, recipe in chosen.items():
-        network = _train(recipe, paths[name])
+    for name in names:
+        network = _train(RECIPES[name](), paths[name])
         print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters, stored")
     for path in paths.values():
         _finished(path).unlink(missing_ok=True)
@@ -198,14 +350,14 @@ def _finished(path: Path) -> Path:
     return Path(f"{path}.finished.partial")
 
 
-def _train(recipe: Recipe, path: Path) -> UNet:
+def _train(recipe: Recipe, path: Path) -> Network:
     """Train one network, or bring back what an interrupted command had finished."""
     partial = Path(f"{path}.partial")
     with contextlib.suppress(FileNotFoundError):
         os.replace(_finished(path), partial)  # `train` sees whether it fits: no step is left to do
 
-    def evaluate(network: UNet) -> dict[str, Any]:
-        errors = relative_errors(network, recipe.x, recipe.held_out)
+    def evaluate(network: Network) -> dict[str, Any]:
+        errors = relative_errors(network, recipe.x, recipe.held_out, law=recipe.law)
         os.replace(partial, _finished(path))
         return {"fraction_of_wiener": errors}
 
@@ -214,7 +366,10 @@ def _train(recipe: Recipe, path: Path) -> UNet:
         recipe.x,
         path,
         steps=recipe.steps,
-        seed=0,
+        seed=recipe.seed,
+        batch=recipe.batch,
+        rate=recipe.rate,
+        half=True,
         augment=recipe.augment,
         description=recipe.description,
         evaluate=evaluate,

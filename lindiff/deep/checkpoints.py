@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lindiff import _check, _files
-from lindiff.deep.networks import Config, UNet
+from lindiff.deep.transformer import CONFIGS, Network
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -24,11 +24,11 @@ FOLDER = Path(__file__).parent / "weights"
 class Checkpoint(NamedTuple):
     """A network in evaluation mode, and what is known about it: a dict of JSON values."""
 
-    network: UNet
+    network: Network
     metadata: dict[str, Any]
 
 
-def load(source: str | Path) -> UNet:
+def load(source: str | Path) -> Network:
     """Return a network that comes with the package, or one of your own, in evaluation mode.
 
     Parameters
@@ -38,7 +38,7 @@ def load(source: str | Path) -> UNet:
 
     Returns
     -------
-    UNet
+    UNet or Transformer
         A denoiser ``network(y, sigma)`` of images ``(n, c, h, w)``, in float32, on the CPU; its
         weights ask for no gradients.
 
@@ -88,7 +88,8 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
         )
     try:
         known = {key: json.loads(value) for key, value in stored.items()}
-        network = UNet(Config(**known.pop("config")))
+        kind = known.pop("network", "UNet")  # older files hold no name, for there was one kind
+        network = CONFIGS[kind](**known.pop("config")).network()
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
@@ -98,42 +99,46 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(network.eval().requires_grad_(False), known)
 
 
-def write_checkpoint(path: str | Path, network: UNet, metadata: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    path: str | Path, network: Network, metadata: Mapping[str, Any], *, half: bool = False
+) -> None:
     """Write a network as a checkpoint; an existing file is replaced atomically.
 
     Parameters
     ----------
     path : str or Path
-    network : UNet
+    network : UNet or Transformer
     metadata : dict
         JSON values, such as a description of the data; NumPy's become lists and numbers.
+    half : bool
+        Whether to store the weights in half precision.
 
     Raises
     ------
     ValueError
-        If `network` is no UNet, or the metadata is not JSON or uses one of the keys ``config`` and
-        ``sha256``, which are taken.
+        If `network` is neither, or the metadata is not JSON or uses one of the keys ``network``,
+        ``config`` and ``sha256``, which are taken.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = f"{folder}/small.safetensors"
-    ...     write_checkpoint(path, UNet(Config(width=16)), {"data": "none"})
+    ...     write_checkpoint(path, CONFIGS["UNet"](width=16).network(), {"data": "none"})
     ...     read_checkpoint(path).metadata
     {'data': 'none'}
     """
-    if not isinstance(network, UNet):
-        raise ValueError(
-            f"network is a {type(network).__name__}; expected a lindiff.deep.networks.UNet"
-        )
-    for key in ("config", "sha256"):
+    kind = type(network).__name__
+    if not isinstance(network, Network):
+        raise ValueError(f"network is a {kind}; expected one of {', '.join(CONFIGS)}")
+    for key in ("network", "config", "sha256"):
         if key in metadata:
             raise ValueError(
                 f"metadata has the key {key!r}; expected other keys, for that one is taken"
             )
-    known = {"config": network.config.to_dict(), **metadata}
-    _write_tensors(path, network.state_dict(), known)
+    known = {"network": kind, "config": network.config.to_dict(), **metadata}
+    tensors = network.state_dict()
+    _write_tensors(path, {k: v.half() if half else v for k, v in tensors.items()}, known)
 
 
 def _path(source: str | Path) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lindiff import _check
 from lindiff.types import Denoiser
 
-_GROUPS, _FREQUENCIES = 8, 16
+_GROUPS, FREQUENCIES = 8, 16
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,10 @@ class Config:
         """Return the numbers as a dict; ``Config(**dict)`` is the way back."""
         return asdict(self)
 
+    def network(self) -> "UNet":
+        """Return an untrained network of this form."""
+        return UNet(self)
+
 
 class _Block(nn.Module):
     """Residual block; the noise level scales and shifts the features between its convolutions."""
@@ -116,18 +120,13 @@ class UNet(nn.Module):
     tensor([0.5000, 0.5000, 0.5000])
     """
 
-    frequencies: Tensor
-
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         c, wide, deep = config.channels, config.width, config.deep_width
         size = 2 * deep
-        self.register_buffer(
-            "frequencies", torch.logspace(-1, 1, _FREQUENCIES) * math.pi, persistent=False
-        )
         self.embed = nn.Sequential(
-            nn.Linear(2 * _FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
+            nn.Linear(2 * FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
         )
         self.head = nn.Conv2d(4 * c + config.coordinates, wide, 3, padding=1)
         self.before = nn.ModuleList(_Block(wide, size) for _ in range(config.blocks))
@@ -143,21 +142,15 @@ class UNet(nn.Module):
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """Denoise images `y` (n, c, h, w) at standard deviation `sigma` > 0 (a number or (n,))."""
-        expected = f"(n, {self.config.channels}, h, w) with h and w divisible by 4"
-        if not isinstance(y, torch.Tensor):
-            raise ValueError(f"y is a {type(y).__name__}; expected a torch tensor {expected}")
-        shape = tuple(y.shape)
-        if y.ndim != 4 or shape[1] != self.config.channels or shape[2] % 4 or shape[3] % 4:
-            raise ValueError(f"y has shape {shape}; expected {expected}")
-        if not y.is_floating_point():
-            raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
+        c = self.config.channels
+        expected = f"(n, {c}, h, w) with h and w divisible by 4"
+        require_images(y, expected, c, lambda h, w: h % 4 == 0 == w % 4)
         mean, sigma_data = self.config.mean, self.config.sigma_data
         return _precondition(self._correction, mean, sigma_data, y, sigma)
 
     def _correction(self, x: Tensor, noise: Tensor) -> Tensor:
         """F: everything that is learnt; `x` (n, c, h, w) of unit variance, `noise` (n,)."""
-        angles = noise[:, None] * self.frequencies
-        embedding = self.embed(torch.cat([angles.cos(), angles.sin()], dim=1))
+        embedding = self.embed(embed_noise(noise))
         x = nn.functional.pixel_unshuffle(x, 2)
         if self.config.coordinates:
             x = torch.cat([x, _coordinates(x)], dim=1)
@@ -172,6 +165,23 @@ class UNet(nn.Module):
         for block in self.after:
             x = block(x, embedding)
         return nn.functional.pixel_shuffle(self.tail(nn.functional.silu(self.norm(x))), 2)
+
+
+def require_images(y: Any, expected: str, channels: int, fits: Callable[[int, int], bool]) -> None:
+    """Raise ValueError unless `y` is a tensor (n, channels, h, w) of floats whose sides fit."""
+    if not isinstance(y, torch.Tensor):
+        raise ValueError(f"y is a {type(y).__name__}; expected a torch tensor {expected}")
+    if y.ndim != 4 or y.shape[1] != channels or not fits(*y.shape[2:]):
+        raise ValueError(f"y has shape {tuple(y.shape)}; expected {expected}")
+    if not y.is_floating_point():
+        raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
+
+
+def embed_noise(noise: Tensor) -> Tensor:
+    """Waves of `noise` (n,), the logarithm of the noise level over 4: (n, 2 * FREQUENCIES)."""
+    waves = torch.logspace(-1, 1, FREQUENCIES, dtype=noise.dtype, device=noise.device) * math.pi
+    angles = noise[:, None] * waves
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 def precondition(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lindiff import _check, _files
 from lindiff.deep.checkpoints import _json, _read_tensors, _write_tensors, write_checkpoint
-from lindiff.deep.networks import Config, UNet
+from lindiff.deep.transformer import Network, NetworkConfig
 
 # Augmentation: a function ``(images, sigma, rng)`` that returns images.
 Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
@@ -32,7 +32,7 @@ _WARMUP, _EMA, _CLIP = 100, 0.999, 1.0
 
 
 def train(
-    config: Config,
+    config: NetworkConfig,
     x: npt.ArrayLike,
     path: str | Path,
     *,
@@ -42,10 +42,11 @@ def train(
     rate: float = 1.5e-3,
     sigma_range: tuple[float, float] = SIGMA_RANGE,
     augment: Augment | None = None,
-    evaluate: Callable[[UNet], Any] | None = None,
+    evaluate: Callable[[Network], Any] | None = None,
     description: str = "",
     save_every: int = 250,
-) -> UNet:
+    half: bool = False,
+) -> Network:
     r"""Train a network, going on where an earlier call with the same arguments was interrupted.
 
     Minimises :math:`\mathbb E\,w(\sigma)|D(x+\sigma\varepsilon)-x|^2` with the weight
@@ -57,7 +58,9 @@ def train(
 
     Parameters
     ----------
-    config : Config
+    config : Config or TransformerConfig
+        What to train: a :class:`~lindiff.deep.networks.UNet`, or a
+        :class:`~lindiff.deep.transformer.Transformer`.
     x : array_like, shape (n, c, h, w)
         Clean images.
     path : str or Path
@@ -80,10 +83,13 @@ def train(
         What the data are, to be stored.
     save_every : int
         Steps between two writings of the state.
+    half : bool
+        Whether to round the weights to half precision at the end and store them so, in half the
+        space. The network computes in float32 all the same.
 
     Returns
     -------
-    UNet
+    UNet or Transformer
         On the CPU, in evaluation mode; its weights ask for no gradients.
 
     Raises
@@ -136,9 +142,13 @@ def train(
             if accelerator.is_main_process:
                 _save(partial, known, network, average, optimizer, k + 1)
     average = average.cpu().eval()
+    if half:
+        average.load_state_dict({k: v.half() for k, v in average.state_dict().items()})
     if accelerator.is_main_process:
         known |= {"data": description, "metrics": evaluate(average) if evaluate else {}}
-        write_checkpoint(path, average, {k: v for k, v in known.items() if k != "config"})
+        write_checkpoint(
+            path, average, {k: v for k, v in known.items() if k != "config"}, half=half
+        )
         partial.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return average
@@ -225,7 +235,7 @@ def weighted_loss(
     return ((1 / level**2 + 1 / sigma_data**2) * error**2).mean()
 
 
-def _images(config: Config, x: npt.ArrayLike) -> np.ndarray:
+def _images(config: NetworkConfig, x: npt.ArrayLike) -> np.ndarray:
     x = _check.array("x", x, 4, np.float32)
     if len(x) == 0 or x.shape[1] != config.channels:
         raise ValueError(f"x has shape {x.shape}; expected (n >= 1, {config.channels}, h, w)")
@@ -283,12 +293,12 @@ def _share(batch: int, accelerator: Any) -> slice:
     return slice(accelerator.process_index, None, processes)
 
 
-def _initial(config: Config, seed: int, accelerator: Any) -> tuple[UNet, UNet]:
+def _initial(config: NetworkConfig, seed: int, accelerator: Any) -> tuple[Network, Network]:
     """The network and its average; the caller's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = UNet(config)
-        average = UNet(config).requires_grad_(False)
+        network = config.network()
+        average = config.network().requires_grad_(False)
     average.load_state_dict(network.state_dict())
     return network.to(accelerator.device), average.to(accelerator.device)
 
@@ -298,7 +308,7 @@ def _schedule(k: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def _update(average: UNet, network: UNet, k: int) -> None:
+def _update(average: Network, network: Network, k: int) -> None:
     decay = min(_EMA, (1 + k) / (10 + k))  # short at first: forget the random start
     for mean, new in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(new, 1 - decay)
@@ -307,8 +317,8 @@ def _update(average: UNet, network: UNet, k: int) -> None:
 def _save(
     partial: Path,
     known: Mapping[str, Any],
-    network: UNet,
-    average: UNet,
+    network: Network,
+    average: Network,
     optimizer: torch.optim.Optimizer,
     step: int,
 ) -> None:
@@ -322,8 +332,8 @@ def _save(
 def _resume(
     partial: Path,
     known: Mapping[str, Any],
-    network: UNet,
-    average: UNet,
+    network: Network,
+    average: Network,
     optimizer: torch.optim.Optimizer,
 ) -> int:
     """Bring back the state that an interrupted run left, and return the step to go on with."""
@@ -353,7 +363,7 @@ def _resume(
     return json.loads(stored["step"])
 
 
-def _layout(network: UNet) -> dict[str, tuple[int, ...]]:
+def _layout(network: Network) -> dict[str, tuple[int, ...]]:
     """Names and shapes of everything that a state holds."""
     weights = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     layout = {f"{part}.{k}": v for part in ("network", "average") for k, v in weights.items()}
