@@ -1,4 +1,4 @@
-"""Deep denoisers: networks, their training, checkpoints that come along, and their Jacobians.
+"""Deep denoisers: networks, their training, bundled checkpoints, and their Jacobians.
 
 Everything below can be imported from here.
 """
@@ -11,9 +11,10 @@ from lindiff.deep.adapters import from_diffusers  # noqa: E402
 from lindiff.deep.checkpoints import load, read_checkpoint, write_checkpoint  # noqa: E402
 from lindiff.deep.jacobian import Jacobian, finite_difference  # noqa: E402
 from lindiff.deep.networks import Config, Rows, UNet, precondition  # noqa: E402
+from lindiff.deep.records import read_trajectory, write_trajectory  # noqa: E402
 from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
-from lindiff.deep.trajectories import follow  # noqa: E402
+from lindiff.deep.trajectories import align, follow, measure  # noqa: E402
 
 __all__ = [
     "Config",
@@ -21,14 +22,18 @@ __all__ = [
     "Rows",
     "SchedulerSampler",
     "UNet",
+    "align",
     "draw_batch",
     "finite_difference",
     "follow",
     "from_diffusers",
     "load",
+    "measure",
     "precondition",
     "read_checkpoint",
+    "read_trajectory",
     "train",
     "weighted_loss",
     "write_checkpoint",
+    "write_trajectory",
 ]
