@@ -107,7 +107,13 @@ def test_the_wheel_holds_the_package_its_data_and_its_licence_only(made):
     package = {name for name in names if name.startswith("lindiff/")}
     assert package == modules_and_data()
     assert {"lindiff/__init__.py", "lindiff/py.typed"} <= package
-    assert {Path(name).suffix for name in package} == {".py", ".typed", ".safetensors", ".npz", ".json"}
+    assert {Path(name).suffix for name in package} == {
+        ".py",
+        ".typed",
+        ".safetensors",
+        ".npz",
+        ".json",
+    }
     (folder,) = {name.partition("/")[0] for name in names - package}
     assert re.fullmatch(r"lindiff-[0-9.]+\.dist-info", folder)
     assert f"{folder}/licenses/LICENSE" in names
