@@ -320,6 +320,45 @@ def test_a_denoiser_under_autocast_keeps_its_own_convolutions():
     assert np.linalg.norm(found.jv(np.eye(64)).T - exact) < 0.03 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("middle", ["pooled", "fused attention"])
+@pytest.mark.parametrize("how", ["weights", "autocast inside", "autocast outside"])
+def test_half_precision_has_the_products_up_to_its_rounding(middle, how):
+    """Where several vectors at a time do not pass, they go one by one."""
+    y, whole = image(dtype=torch.float32), network(middle, torch.float32)
+    half = copy.deepcopy(whole).bfloat16()
+
+    def weights(y, sigma):
+        return half(y.bfloat16(), sigma).float()
+
+    def inside(y, sigma):
+        with torch.autocast("cpu", torch.bfloat16):
+            return whole(y, sigma).float()
+
+    def outside(y, sigma):
+        return whole(y, sigma).float()
+
+    denoiser = {"weights": weights, "autocast inside": inside, "autocast outside": outside}[how]
+    v = np.random.default_rng(0).standard_normal((2, 64))
+    exact = [getattr(Jacobian(whole, y, SIGMA), name)(v) for name in ("vj", "jv")]
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast outside"):
+        jacobian = Jacobian(denoiser, y, SIGMA, check=False)
+        found = [getattr(jacobian, name)(v) for name in ("vj", "jv")]
+    for product, expected in zip(found, exact, strict=True):  # bfloat16 has three digits
+        assert 1e-6 < np.linalg.norm(product - expected) / np.linalg.norm(expected) < 0.03
+
+
+def test_a_video_passes_with_its_frames_as_channels(rng):
+    torch.manual_seed(0)
+    model = nn.Conv3d(3, 3, 3, padding=1).double()  # videos (n, c, t, h, w)
+    y = torch.from_numpy(rng.standard_normal((3, 2, 4, 4)))
+    with pytest.raises(ValueError, match="of a video") as refusal:
+        Jacobian(lambda y, sigma: model(y), y, SIGMA)
+    advice = re.search(r"pass (y.fl.*) and (lambda.*)", str(refusal.value)).groups()
+    flat, wrapped = (eval(text, {"y": y, "D": lambda y, sigma: model(y)}) for text in advice)
+    exact = torch.autograd.functional.jacobian(lambda y: model(y[None])[0], y).reshape(96, 96)
+    np.testing.assert_allclose(Jacobian(wrapped, flat, SIGMA).dense(), exact, atol=1e-12)
+
+
 def test_vectors_come_back_in_the_form_in_which_they_went(rng):
     y = image(dtype=torch.float32)
     jacobian = Jacobian(network(dtype=torch.float32), y, SIGMA)
@@ -942,11 +981,11 @@ def test_an_error_of_the_denoiser_itself_comes_through():
 WRONG = {
     "a batch": (
         lambda: Jacobian(DOUBLE, image((2, 1, 4, 4)), SIGMA),
-        "y has shape (2, 1, 4, 4); expected one image without a batch dimension: pass y[0]",
+        "y has shape (2, 1, 4, 4); expected one image (c, h, w). Of a batch (n, c, h, w) pass y[0]",
     ),
     "a batch for differences": (
         lambda: finite_difference(DOUBLE, image((2, 1, 4, 4)), SIGMA, Y),
-        "expected one image without a batch dimension: pass y[0]",
+        "expected one image (c, h, w). Of a batch (n, c, h, w) pass y[0]",
     ),
     "an array": (lambda: Jacobian(DOUBLE, np.ones(3), SIGMA), "y is ndarray; expected a torch"),
     "integers": (
@@ -954,6 +993,10 @@ WRONG = {
         "y is torch.int64; expected",
     ),
     "half": (lambda: Jacobian(DOUBLE, torch.ones(3).half(), SIGMA), "y is torch.float16; expected"),
+    "half, with the way out": (
+        lambda: Jacobian(DOUBLE, torch.ones(3).bfloat16(), SIGMA),
+        "pass y.float() and lambda y, sigma: D(y.bfloat16(), sigma).float()",
+    ),
     "a number": (lambda: Jacobian(DOUBLE, torch.tensor(1.0), SIGMA), "y has shape (); expected"),
     "nothing": (lambda: Jacobian(DOUBLE, torch.ones(0), SIGMA), "y has shape (0,); expected"),
     "nan": (lambda: Jacobian(DOUBLE, Y * np.nan, SIGMA), "y contains nan or inf; expected finite"),

@@ -27,10 +27,15 @@ def image(y: Tensor) -> Tensor:
     """Check one image and return it detached, outside of any graph."""
     if not isinstance(y, torch.Tensor) or y.dtype not in (torch.float32, torch.float64):
         kind = y.dtype if isinstance(y, torch.Tensor) else type(y).__name__
-        raise ValueError(f"y is {kind}; expected a torch tensor of float32 or float64")
+        half = isinstance(y, torch.Tensor) and y.dtype in (torch.bfloat16, torch.float16)
+        name = str(y.dtype).removeprefix("torch.") if half else ""
+        hint = f": pass y.float() and lambda y, sigma: D(y.{name}(), sigma).float()" if half else ""
+        raise ValueError(f"y is {kind}; expected a torch tensor of float32 or float64{hint}")
     if y.ndim > 3:
         raise ValueError(
-            f"y has shape {tuple(y.shape)}; expected one image without a batch dimension: pass y[0]"
+            f"y has shape {tuple(y.shape)}; expected one image (c, h, w). Of a batch (n, c, h, w) "
+            "pass y[0]; of a video (c, t, h, w) pass y.flatten(0, 1) and "
+            f"lambda y, sigma: D(y.unflatten(1, {tuple(y.shape[:2])}), sigma).flatten(1, 2)"
         )
     if y.ndim == 0 or y.numel() == 0:
         raise ValueError(f"y has shape {tuple(y.shape)}; expected one image, such as (c, h, w)")
