@@ -1252,3 +1252,38 @@ def test_a_backward_pass_for_one_vector_at_a_time_is_given_one():
     jacobian = Jacobian(lambda y, sigma: Half.apply(y), image((5,)), SIGMA)
     np.testing.assert_allclose(jacobian.vj(np.eye(5)), np.eye(5) / 2)
     np.testing.assert_allclose(jacobian.dense(), np.eye(5) / 2)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def allocated(action):
+    """Largest and last sum of what torch's own profiler sees allocated in an action, in bytes."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        action()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sums = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+    return sums.max(), sums[-1]
+
+
+@pytest.mark.parametrize("middle", ["convolutional", "fused attention", "encoder layer"])
+def test_the_memory_counted_is_what_torch_allocates(middle):
+    model, y = network(middle, torch.float32), image(dtype=torch.float32)
+    model.requires_grad_(middle != "convolutional")  # weights do not count whether or not they ask
+    made = []
+    _, graph = allocated(lambda: made.append(Jacobian(model, y, SIGMA, chunk=8, check=False)))
+    (jacobian,) = made
+    _, both = allocated(lambda: jacobian._adjoint)
+    memory = jacobian.memory()
+    assert memory.graph == pytest.approx(graph, rel=0.2)
+    assert memory.adjoint == pytest.approx(graph + both, rel=0.2)
+    v = np.random.default_rng(0).standard_normal((8, 64))
+    jacobian.symmetric(v)
+    most = max(allocated(lambda: jacobian.vj(v))[0], allocated(lambda: jacobian.jv(v))[0])
+    assert 0.5 < most / 8 / memory.vector < 2
+
+
+def test_the_memory_of_a_constant_derivative_is_nearly_nothing():
+    memory = Jacobian(lambda y, sigma: y / 2, image((1000,)), SIGMA).memory()
+    assert memory.adjoint < 100
+    assert 8000 <= memory.vector <= 32000
