@@ -320,6 +320,45 @@ def test_a_denoiser_under_autocast_keeps_its_own_convolutions():
     assert np.linalg.norm(found.jv(np.eye(64)).T - exact) < 0.03 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("middle", ["pooled", "fused attention"])
+@pytest.mark.parametrize("how", ["weights", "autocast inside", "autocast outside"])
+def test_half_precision_has_the_products_up_to_its_rounding(middle, how):
+    """Where several vectors at a time do not pass, they go one by one."""
+    y, whole = image(dtype=torch.float32), network(middle, torch.float32)
+    half = copy.deepcopy(whole).bfloat16()
+
+    def weights(y, sigma):
+        return half(y.bfloat16(), sigma).float()
+
+    def inside(y, sigma):
+        with torch.autocast("cpu", torch.bfloat16):
+            return whole(y, sigma).float()
+
+    def outside(y, sigma):
+        return whole(y, sigma).float()
+
+    denoiser = {"weights": weights, "autocast inside": inside, "autocast outside": outside}[how]
+    v = np.random.default_rng(0).standard_normal((2, 64))
+    exact = [getattr(Jacobian(whole, y, SIGMA), name)(v) for name in ("vj", "jv")]
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast outside"):
+        jacobian = Jacobian(denoiser, y, SIGMA, check=False)
+        found = [getattr(jacobian, name)(v) for name in ("vj", "jv")]
+    for product, expected in zip(found, exact, strict=True):  # bfloat16 has three digits
+        assert 1e-6 < np.linalg.norm(product - expected) / np.linalg.norm(expected) < 0.03
+
+
+def test_a_video_passes_with_its_frames_as_channels(rng):
+    torch.manual_seed(0)
+    model = nn.Conv3d(3, 3, 3, padding=1).double()  # videos (n, c, t, h, w)
+    y = torch.from_numpy(rng.standard_normal((3, 2, 4, 4)))
+    with pytest.raises(ValueError, match="of a video") as refusal:
+        Jacobian(lambda y, sigma: model(y), y, SIGMA)
+    advice = re.search(r"pass (y.fl.*) and (lambda.*)", str(refusal.value)).groups()
+    flat, wrapped = (eval(text, {"y": y, "D": lambda y, sigma: model(y)}) for text in advice)
+    exact = torch.autograd.functional.jacobian(lambda y: model(y[None])[0], y).reshape(96, 96)
+    np.testing.assert_allclose(Jacobian(wrapped, flat, SIGMA).dense(), exact, atol=1e-12)
+
+
 def test_vectors_come_back_in_the_form_in_which_they_went(rng):
     y = image(dtype=torch.float32)
     jacobian = Jacobian(network(dtype=torch.float32), y, SIGMA)
@@ -942,11 +981,11 @@ def test_an_error_of_the_denoiser_itself_comes_through():
 WRONG = {
     "a batch": (
         lambda: Jacobian(DOUBLE, image((2, 1, 4, 4)), SIGMA),
-        "y has shape (2, 1, 4, 4); expected one image without a batch dimension: pass y[0]",
+        "y has shape (2, 1, 4, 4); expected one image (c, h, w). Of a batch (n, c, h, w) pass y[0]",
     ),
     "a batch for differences": (
         lambda: finite_difference(DOUBLE, image((2, 1, 4, 4)), SIGMA, Y),
-        "expected one image without a batch dimension: pass y[0]",
+        "expected one image (c, h, w). Of a batch (n, c, h, w) pass y[0]",
     ),
     "an array": (lambda: Jacobian(DOUBLE, np.ones(3), SIGMA), "y is ndarray; expected a torch"),
     "integers": (
@@ -954,6 +993,10 @@ WRONG = {
         "y is torch.int64; expected",
     ),
     "half": (lambda: Jacobian(DOUBLE, torch.ones(3).half(), SIGMA), "y is torch.float16; expected"),
+    "half, with the way out": (
+        lambda: Jacobian(DOUBLE, torch.ones(3).bfloat16(), SIGMA),
+        "pass y.float() and lambda y, sigma: D(y.bfloat16(), sigma).float()",
+    ),
     "a number": (lambda: Jacobian(DOUBLE, torch.tensor(1.0), SIGMA), "y has shape (); expected"),
     "nothing": (lambda: Jacobian(DOUBLE, torch.ones(0), SIGMA), "y has shape (0,); expected"),
     "nan": (lambda: Jacobian(DOUBLE, Y * np.nan, SIGMA), "y contains nan or inf; expected finite"),
@@ -1209,3 +1252,38 @@ def test_a_backward_pass_for_one_vector_at_a_time_is_given_one():
     jacobian = Jacobian(lambda y, sigma: Half.apply(y), image((5,)), SIGMA)
     np.testing.assert_allclose(jacobian.vj(np.eye(5)), np.eye(5) / 2)
     np.testing.assert_allclose(jacobian.dense(), np.eye(5) / 2)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def allocated(action):
+    """Largest and last sum of what torch's own profiler sees allocated in an action, in bytes."""
+    with torch.profiler.profile(profile_memory=True) as profile:
+        action()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sums = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+    return sums.max(), sums[-1]
+
+
+@pytest.mark.parametrize("middle", ["convolutional", "fused attention", "encoder layer"])
+def test_the_memory_counted_is_what_torch_allocates(middle):
+    model, y = network(middle, torch.float32), image(dtype=torch.float32)
+    model.requires_grad_(middle != "convolutional")  # weights do not count whether or not they ask
+    made = []
+    _, graph = allocated(lambda: made.append(Jacobian(model, y, SIGMA, chunk=8, check=False)))
+    (jacobian,) = made
+    _, both = allocated(lambda: jacobian._adjoint)
+    memory = jacobian.memory()
+    assert memory.graph == pytest.approx(graph, rel=0.2)
+    assert memory.adjoint == pytest.approx(graph + both, rel=0.2)
+    v = np.random.default_rng(0).standard_normal((8, 64))
+    jacobian.symmetric(v)
+    most = max(allocated(lambda: jacobian.vj(v))[0], allocated(lambda: jacobian.jv(v))[0])
+    assert 0.5 < most / 8 / memory.vector < 2
+
+
+def test_the_memory_of_a_constant_derivative_is_nearly_nothing():
+    memory = Jacobian(lambda y, sigma: y / 2, image((1000,)), SIGMA).memory()
+    assert memory.adjoint < 100
+    assert 8000 <= memory.vector <= 32000
