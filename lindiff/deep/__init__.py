@@ -11,6 +11,11 @@ from lindiff.deep.adapters import from_diffusers  # noqa: E402
 from lindiff.deep.checkpoints import load, read_checkpoint, write_checkpoint  # noqa: E402
 from lindiff.deep.jacobian import Jacobian, finite_difference  # noqa: E402
 from lindiff.deep.networks import Config, Rows, UNet, precondition  # noqa: E402
+from lindiff.deep.parametrisations import (  # noqa: E402
+    from_edm,
+    from_flow_matching,
+    from_score,
+)
 from lindiff.deep.records import read_trajectory, write_trajectory  # noqa: E402
 from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
@@ -27,6 +32,9 @@ __all__ = [
     "finite_difference",
     "follow",
     "from_diffusers",
+    "from_edm",
+    "from_flow_matching",
+    "from_score",
     "load",
     "measure",
     "precondition",
