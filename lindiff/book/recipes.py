@@ -15,7 +15,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +101,7 @@ def photographs() -> Recipe:
     return Recipe(Config(deep_width=64), x, held_out, 5000, 20, description)
 
 
+@cache
 def family_images(data_set: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the images that the networks of the family learn from, and others to test them.
 
@@ -156,20 +157,27 @@ def member(data_set: str, network: str, law: str, seed: int) -> Recipe:
     >>> recipe.x.shape, recipe.law.rank
     ((4500, 1, 28, 28), 617)
     """
-    x, held_out = family_images(data_set)
     description = f"the images of lindiff.book.recipes.family_images({data_set!r})"
-    gaussian = None
     if law == "twin":
-        gaussian = Gaussian.fit(x.reshape(len(x), -1))
-        drawn = gaussian.sample(len(x) + 1000, rng=np.random.default_rng(17))
-        drawn = drawn.astype(np.float32).reshape(-1, *x.shape[1:])
-        x, held_out = drawn[: len(x)], drawn[len(x) :]
+        x, held_out, gaussian = _twin(data_set)
         description = f"as many draws of the Gaussian law with mean and covariance of {description}"
-    config = _config(network, x, held_out, data_set)
+    else:
+        (x, held_out), gaussian = family_images(data_set), None
+    config = _config(network, x, data_set)
     return Recipe(config, x, held_out, STEPS, 4, description, None, seed, 32, 3e-3, gaussian)
 
 
-def _config(network: str, x: np.ndarray, held_out: np.ndarray, data_set: str) -> NetworkConfig:
+@cache
+def _twin(data_set: str) -> tuple[np.ndarray, np.ndarray, Gaussian]:
+    """Draws for training, draws for testing, and the Gaussian law that they are drawn from."""
+    x = family_images(data_set)[0]
+    law = Gaussian.fit(x.reshape(len(x), -1))
+    drawn = law.sample(len(x) + 1000, rng=np.random.default_rng(17))
+    drawn = drawn.astype(np.float32).reshape(-1, *x.shape[1:])
+    return drawn[: len(x)], drawn[len(x) :], law
+
+
+def _config(network: str, x: np.ndarray, data_set: str) -> NetworkConfig:
     channels, size = x.shape[1], x.shape[2]
     scale: dict[str, Any] = {
         "mean": round(float(x.mean()), 4),
@@ -234,6 +242,16 @@ FAMILY = {
     for law in LAWS
 } | {f"digits-{n}-{half}": partial(part_of_digits, n, half) for n in SIZES for half in (0, 1)}
 RECIPES = {"mnist": mnist, "photographs": photographs} | FAMILY
+#: Names of the networks that come with the package; of the others, the measurements do.
+SHIPPED = (
+    "mnist",
+    "photographs",
+    *(
+        name
+        for name in FAMILY
+        if name.endswith("-0") or ("images" not in name and "twin" not in name)
+    ),
+)
 
 
 def shift_digits(images: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -14,12 +14,15 @@ from lindiff.deep.networks import Config, Rows, UNet, precondition  # noqa: E402
 from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
 from lindiff.deep.trajectories import follow  # noqa: E402
+from lindiff.deep.transformer import Transformer, TransformerConfig  # noqa: E402
 
 __all__ = [
     "Config",
     "Jacobian",
     "Rows",
     "SchedulerSampler",
+    "Transformer",
+    "TransformerConfig",
     "UNet",
     "draw_batch",
     "finite_difference",
