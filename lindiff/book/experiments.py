@@ -491,10 +491,8 @@ def read_measurements(
     -------
     arrays : dict of ndarray
         By ``"path/data set/case/quantity"`` (paths, levels, ...) and
-        ``"point/data set/case/quantity"`` (images, levels, ...), half precision; their levels,
-        ``"sigmas"`` and ``"point_sigmas"``; and by ``"error/data set/case"``, for networks, the
-        error on held-out images as a fraction of Wiener's and its standard error, (levels, 2), at
-        the levels ``recipes.SIGMAS``.
+        ``"point/data set/case/quantity"`` (images, levels, ...), half precision; and their levels,
+        ``"sigmas"`` and ``"point_sigmas"``.
     metadata : dict
         The SHA-256 of each network file that was measured.
 
@@ -534,15 +532,6 @@ def _store(folder: Path, kind: str, data_set: str, case: str) -> None:
         for key, value in arrays.items()
     }
     _write(path, small, known)
-
-
-def _errors(data_set: str, case: str) -> dict[str, np.ndarray]:
-    """Errors against Wiener's that were measured after the training of a network."""
-    name = checkpoint(data_set, case)
-    if name is None or case.startswith("shuffled"):
-        return {}
-    metrics = checkpoints.read_checkpoint(name).metadata["metrics"]["fraction_of_wiener"]
-    return {f"error/{data_set}/{case}": np.array(metrics)[:, 1:].astype(np.float16)}
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
@@ -585,7 +574,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     networks: dict[str, str] = {}
     for task in tasks:
         part, known = read_measurements(_part(folder, *task))
-        arrays |= part | _errors(*task[1:])
+        arrays |= part
         networks |= known
     _write(path, arrays, networks)
     for part_of in folder.iterdir():

@@ -13,6 +13,7 @@ have fewer digits to learn from, two disjoint sets of each number.
 
 import argparse
 import contextlib
+import json
 import os
 from collections.abc import Sequence
 from functools import cache, partial
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lindiff import _check, data
+from lindiff import _check, _files, data
 from lindiff.deep import checkpoints, training
 from lindiff.deep.networks import Config, Rows
 from lindiff.deep.training import Augment
@@ -242,6 +243,8 @@ FAMILY = {
     for law in LAWS
 } | {f"digits-{n}-{half}": partial(part_of_digits, n, half) for n in SIZES for half in (0, 1)}
 RECIPES = {"mnist": mnist, "photographs": photographs} | FAMILY
+#: The file beside the checkpoints with the errors of all networks, also of those not shipped.
+ERRORS = "errors.json"
 #: Names of the networks that come with the package; of the others, the measurements do.
 SHIPPED = (
     "mnist",
@@ -358,9 +361,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name}: {cost}; interrupt at will and go on with the same command", flush=True)
     for name in names:
         network = _train(RECIPES[name](), paths[name])
+        _note_errors(paths[name].parent, name)
         print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters, stored")
     for path in paths.values():
         _finished(path).unlink(missing_ok=True)
+
+
+def _note_errors(folder: Path, name: str) -> None:
+    """Add the errors of a network to the list of all of them, beside its checkpoint."""
+    path = folder / ERRORS
+    known = json.loads(path.read_text()) if path.exists() else {}
+    metrics = checkpoints.read_checkpoint(folder / f"{name}.safetensors").metadata["metrics"]
+    known[name] = metrics["fraction_of_wiener"]
+    with _files.replacing(path) as temporary:
+        rows = (f"  {json.dumps(key)}: {json.dumps(known[key])}" for key in sorted(known))
+        temporary.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+def read_errors(name: str) -> np.ndarray:
+    """Return what :func:`relative_errors` gave for a network after its training.
+
+    Parameters
+    ----------
+    name : str
+        One of ``RECIPES``, whether or not the network comes with the package.
+
+    Returns
+    -------
+    ndarray, shape (11, 3)
+        Noise level, error on held-out images as a fraction of the Wiener denoiser's, and its
+        standard error over the images.
+
+    Examples
+    --------
+    >>> sigma, fraction, _ = read_errors("mnist")[2]
+    >>> bool(sigma == 0.1), bool(fraction < 0.3)
+    (True, True)
+    """
+    known = json.loads((checkpoints.FOLDER / ERRORS).read_text())
+    if name not in known:
+        raise ValueError(f"name is {name!r}; expected one of {', '.join(known)}")
+    return np.array(known[name])
 
 
 def _finished(path: Path) -> Path:
