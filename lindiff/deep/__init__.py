@@ -20,12 +20,15 @@ from lindiff.deep.records import read_trajectory, write_trajectory  # noqa: E402
 from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
 from lindiff.deep.trajectories import align, follow, measure  # noqa: E402
+from lindiff.deep.transformer import Transformer, TransformerConfig  # noqa: E402
 
 __all__ = [
     "Config",
     "Jacobian",
     "Rows",
     "SchedulerSampler",
+    "Transformer",
+    "TransformerConfig",
     "UNet",
     "align",
     "draw_batch",

@@ -51,6 +51,12 @@ class Reparametrised:
     ----------
     network : callable
         As it was given: nothing is copied, moved or changed in mode.
+
+    Examples
+    --------
+    >>> denoiser = from_score(torch.nn.Bilinear(2, 1, 2))
+    >>> [tuple(weight.shape) for weight in denoiser.parameters()]
+    [(2, 2, 1), (2,)]
     """
 
     network: Function = field(repr=False)
