@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check-book check reseed parameters reading sample kernels bench audit train jacobians cover lab notebooks student \
+.PHONY: help book test check-book check reseed parameters reading sample kernels bench audit train train-family jacobians cover lab notebooks student \
         dist clean
 
 help: ## list the targets
@@ -80,6 +80,9 @@ audit: $(STAMP) ## compare other libraries' samplers with their exact laws and w
 
 train: $(STAMP) ## train the deep denoisers that come with lindiff again (about 45 minutes on one core)
 	$(BIN)/python -m lindiff.book.recipes mnist photographs
+
+train-family: $(STAMP) ## train the 42 small networks again, of which 18 come with lindiff (about 2 hours on one core)
+	$(BIN)/python -m lindiff.book.recipes family
 
 jacobians: $(STAMP) ## measure the Jacobians along generation again (about 15 minutes on one core)
 	$(BIN)/python -m lindiff.book.experiments

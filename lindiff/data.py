@@ -285,7 +285,9 @@ def patches(
     rng = _check.generator(rng)
     _require_split(split)
     if picture is None:
-        named = zip(photographs(), greys(), strict=True)
+        standard = greys()
+        _require_size(size, standard)
+        named = zip(photographs(), standard, strict=True)
         images = [image for photograph, image in named if photograph.split == split]
     else:
         images = [_standard_grey(_known(picture, (*photographs(), *colour_photographs())))]
@@ -302,11 +304,11 @@ def _known(picture: str, among: Sequence[Photograph]) -> str:
 
 def _cut(images: Sequence[np.ndarray], size: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """Cut n patches of images (h, w) or (h, w, 3) and mirror half: rows (n, [3 *] size * size)."""
+    _require_size(size, images)
     windows = [
         np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))
         for image in images
     ]
-    _check.integer("size", size, 2, min(min(image.shape[:2]) for image in images))
     places = np.array([window.shape[0] * window.shape[1] for window in windows])
     source = rng.choice(len(windows), n, p=places / places.sum())
     out = np.empty((n, *windows[0].shape[2:]))
@@ -405,6 +407,10 @@ def colour_patches(
         if (photograph.name == chosen if chosen else photograph.split == split)
     ]
     return _cut(images, size, n, _check.generator(rng))
+
+
+def _require_size(size: int, images: Sequence[np.ndarray]) -> None:
+    _check.integer("size", size, 2, min(min(image.shape[:2]) for image in images))
 
 
 def _require_split(split: str) -> None:

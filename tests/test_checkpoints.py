@@ -10,12 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from lindiff.book import recipes
 from lindiff.deep import checkpoints
 from lindiff.deep.checkpoints import _read_tensors, _write_tensors
 from lindiff.deep.networks import Config, UNet
+from lindiff.deep.transformer import Transformer, TransformerConfig
 
 SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1)
-NAMES = ("mnist", "photographs")
+NAMES = sorted(recipes.SHIPPED)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def stored(tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_the_names_that_come_along():
-    assert sorted(path.stem for path in checkpoints.FOLDER.glob("*.safetensors")) == list(NAMES)
+    assert sorted(path.stem for path in checkpoints.FOLDER.glob("*.safetensors")) == NAMES
     for source in ("celeba", 3):
         with pytest.raises(
             ValueError, match=f"source is .*; expected one of {', '.join(NAMES)}, or"
@@ -38,12 +40,18 @@ def test_an_unknown_name_is_answered_with_the_names_that_come_along():
             checkpoints.load(source)
 
 
+def test_all_networks_together_take_at_most_ten_megabytes():
+    assert sum(path.stat().st_size for path in checkpoints.FOLDER.iterdir()) <= 10e6
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_checkpoint_is_small_and_holds_single_precision_and_no_program(name):
+def test_a_checkpoint_is_small_and_holds_half_precision_its_digest_and_no_program(name):
     path = checkpoints.FOLDER / f"{name}.safetensors"
-    assert path.stat().st_size <= 3e6
+    assert path.stat().st_size <= 1.1e6
     tensors, _ = _read_tensors(path)
-    assert {value.dtype for value in tensors.values()} == {torch.float32}
+    assert {value.dtype for value in tensors.values()} == {torch.float16}
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert len(json.loads(file.metadata()["sha256"])) == 64
     with pytest.raises(ValueError):  # not one instruction of a pickle
         list(pickletools.genops(path.read_bytes()))
 
@@ -53,9 +61,12 @@ def test_a_network_that_comes_along_is_ready_for_use_and_not_for_training(name):
     network = checkpoints.load(name)
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert sum(p.numel() for p in network.parameters()) < 1e6
-    out = network(torch.zeros(2, 1, 32, 32), 0.5)
-    assert out.shape == (2, 1, 32, 32)
+    side = {"d": 28, "m": 28, "p": 32, "c": 16}[name[0]]
+    y = torch.zeros(2, network.config.channels, side, side)
+    out = network(y, 0.5)
+    assert out.shape == y.shape
     assert out.isfinite().all()
 
 
@@ -63,7 +74,7 @@ def test_a_network_that_comes_along_is_ready_for_use_and_not_for_training(name):
 def test_the_metadata_tell_data_range_settings_and_errors(name):
     known = checkpoints.read_checkpoint(name).metadata
     assert set(known) == {"data", "metrics", "sigma_range", "training"}
-    assert known["data"].startswith("lindiff.data.")
+    assert "lindiff." in known["data"]
     assert known["sigma_range"] == [0.02, 20.0]
     assert known["training"]["steps"] > 1000
 
@@ -80,6 +91,17 @@ def test_a_network_survives_being_written_and_read(stored):
     torch.testing.assert_close(again(y, 0.5), network.eval()(y, 0.5), rtol=0, atol=0)
 
 
+def test_a_transformer_survives_as_well_and_half_precision_rounds_its_weights(tmp_path):
+    network, path = TransformerConfig(size=8, width=16).network(), tmp_path / "small.safetensors"
+    checkpoints.write_checkpoint(path, network, {}, half=True)
+    again = checkpoints.load(path)
+    assert type(again) is Transformer
+    assert again.config == network.config
+    for old, new in zip(network.parameters(), again.parameters(), strict=True):
+        assert new.dtype == torch.float32
+        torch.testing.assert_close(new, old.half().float(), rtol=0, atol=0)
+
+
 def test_numpy_and_torch_values_are_stored_as_lists_and_numbers(stored):
     network, path = stored
     values = {"a": np.arange(2.0), "b": [np.float32(0.5), np.int64(3)], "c": torch.ones(1)}
@@ -91,7 +113,7 @@ def test_numpy_and_torch_values_are_stored_as_lists_and_numbers(stored):
     }
 
 
-@pytest.mark.parametrize("key", ["config", "sha256"])
+@pytest.mark.parametrize("key", ["network", "config", "sha256"])
 def test_the_keys_of_the_configuration_and_of_the_digest_are_taken(tmp_path, key):
     with pytest.raises(ValueError, match=f"metadata has the key '{key}'"):
         checkpoints.write_checkpoint(tmp_path / "a.safetensors", UNet(SMALL), {key: 1})
@@ -106,7 +128,7 @@ def test_metadata_that_json_cannot_hold_are_refused_by_name(tmp_path, value):
 
 
 def test_another_network_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"network is a Linear; expected a .*networks\.UNet"):
+    with pytest.raises(ValueError, match="network is a Linear; expected one of UNet, Transformer"):
         checkpoints.write_checkpoint(tmp_path / "a.safetensors", torch.nn.Linear(2, 2), {})
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import skimage.color
 import skimage.data
+from sklearn.datasets import load_sample_image
 
 from lindiff import data
 from lindiff.frequency import radial_spectrum, spectral_slope
@@ -176,6 +177,60 @@ def test_both_parts_have_the_spectral_slope_of_natural_images():
         assert 2 < fit.alpha < 3
         assert fit.error < 0.05  # a line over more than a decade
     assert abs(slopes["train"].alpha - slopes["test"].alpha) < 0.15
+
+
+def test_patches_of_one_photograph_come_from_it_alone_in_the_same_unit():
+    camera = standardised(grey("camera"))
+    windows = np.lib.stride_tricks.sliding_window_view(camera, (6, 6)).reshape(-1, 36)
+    known = {row.round(6).tobytes() for row in np.concatenate([windows, flip(windows)])}
+    x = data.patches(6, 20, picture="camera", rng=0)
+    assert all(row.round(6).tobytes() in known for row in x)
+    # never in a split: it is there to test on
+    china = data.patches(6, 2000, picture="china", rng=0)
+    level = skimage.color.rgb2gray(load_sample_image("china.jpg"))
+    train = np.concatenate([image.ravel() for image in greys("train").values()])
+    assert abs(china.mean() - (level.mean() - train.mean()) / train.std()) < 0.15
+
+
+def flip(rows):
+    return rows.reshape(-1, 6, 6)[:, :, ::-1].reshape(-1, 36)
+
+
+def test_colour_photographs_are_halved_and_have_the_unit_of_those_for_training():
+    parts, images = data.colour_photographs(), data.colours()
+    train = [i.ravel() for p, i in zip(parts, images, strict=True) if p.split == "train"]
+    assert abs(np.concatenate(train).mean()) < 1e-12
+    assert abs(np.concatenate(train).std() - 1) < 1e-12
+    names = [p.name for p in parts]
+    cat = images[names.index("chelsea")]
+    raw = skimage.data.chelsea()[:4, :4].astype(float)
+    square = raw.reshape(2, 2, 2, 2, 3).mean(axis=(1, 3))
+    slope = (square[1, 1] - square[0, 0]) / (cat[1, 1] - cat[0, 0])
+    np.testing.assert_allclose(slope, slope[0], rtol=1e-9)  # the same unit for all colours
+    assert {p.licence for p in parts} == {"CC0", "public domain", "CC BY 2.0"}
+
+
+def test_colour_patches_are_places_of_their_photographs_plane_by_plane():
+    names = [p.name for p in data.colour_photographs()]
+    image = data.colours()[names.index("flower")]
+    windows = np.lib.stride_tricks.sliding_window_view(image, (5, 5), axis=(0, 1))
+    rows = windows.reshape(-1, 75)
+    mirrored = windows[..., ::-1].reshape(-1, 75)
+    known = {row.round(6).tobytes() for row in np.concatenate([rows, mirrored])}
+    x = data.colour_patches(5, 20, picture="flower", rng=0)
+    assert x.shape == (20, 75)
+    assert all(row.round(6).tobytes() in known for row in x)
+    both = [data.colour_patches(5, 40, split=split, rng=0) for split in ("train", "test")]
+    assert not np.array_equal(*both)
+    np.testing.assert_array_equal(both[0], data.colour_patches(5, 40, rng=0))
+
+
+@pytest.mark.parametrize("cut", [data.patches, data.colour_patches])
+def test_an_unknown_photograph_or_split_is_answered_with_those_there_are(cut):
+    with pytest.raises(ValueError, match=r"picture is 'dog'; expected one of astronaut, .*chelsea"):
+        cut(8, 1, picture="dog")
+    with pytest.raises(ValueError, match="split is 'all'; expected 'train' or 'test'"):
+        cut(8, 1, split="all")
 
 
 def test_the_largest_patch_is_a_whole_side_of_the_smallest_photograph():

@@ -27,7 +27,7 @@ PHOTOGRAPHS = {0.05: 0.60, 0.1: 0.60, 0.2: 0.65, 0.4: 0.70, 0.8: 0.75, 1.6: 0.80
 @pytest.fixture(scope="module")
 def made():
     """The recipes, made once."""
-    return {name: make() for name, make in recipes.RECIPES.items()}
+    return {name: recipes.RECIPES[name]() for name in recipes.SHIPPED}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_the_error_on_held_out_images_is_below_wieners_by_as_much_as_promised(ma
         assert fraction <= bound, (sigma, fraction)
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize("name", recipes.SHIPPED)
 def test_a_checkpoint_is_that_of_its_recipe(made, name):
     recipe, (network, known) = (
         made[name],
@@ -53,9 +53,9 @@ def test_a_checkpoint_is_that_of_its_recipe(made, name):
     assert known["data"] == recipe.description
     assert known["training"] == {
         "steps": recipe.steps,
-        "seed": 0,
-        "batch": 64,
-        "rate": 1.5e-3,
+        "seed": recipe.seed,
+        "batch": recipe.batch,
+        "rate": recipe.rate,
         "augment": getattr(recipe.augment, "__name__", None),
         "data_sha256": hashlib.sha256(recipe.x.tobytes()).hexdigest(),
     }
@@ -75,6 +75,58 @@ def test_the_stated_errors_are_those_measured(made):
     )
     # other machines sum float32 in another order
     np.testing.assert_allclose(stated[0], again, atol=2e-3)
+
+
+# ---------------------------------------------------------------- the family
+
+
+@pytest.mark.parametrize("data_set", recipes.DATA_SETS)
+def test_a_twin_has_the_mean_and_covariance_of_the_images_and_nothing_else(made, data_set):
+    images, twin = (made[f"{data_set}-unet-{law}-0"] for law in recipes.LAWS)
+    assert twin.x.shape == images.x.shape
+    rows = images.x.reshape(len(images.x), -1).astype(float)
+    drawn = twin.x.reshape(rows.shape).astype(float)
+    assert np.abs(twin.law.mean - rows.mean(axis=0)).max() < 1e-6
+    # along the leading components the draws have the variances of the law, and no kurtosis
+    scores = (drawn - twin.law.mean) @ twin.law.basis[:20].T / np.sqrt(twin.law.eigenvalues[:20])
+    n = len(scores)
+    assert np.abs((scores**2).mean(axis=0) - 1).max() < 4.5 * np.sqrt(2 / n)
+    assert np.abs((scores**4).mean(axis=0) - 3).max() < 4.5 * np.sqrt(96 / n)
+    true = (rows - twin.law.mean) @ twin.law.basis[:20].T / np.sqrt(twin.law.eigenvalues[:20])
+    assert np.abs((true**4).mean(axis=0) - 3).max() > 10 * np.sqrt(96 / n)
+
+
+def test_halves_of_the_digits_have_no_digit_in_common(made):
+    one, two = (made[f"digits-2250-{half}"].x for half in (0, 1))
+    assert {i.tobytes() for i in one}.isdisjoint({i.tobytes() for i in two})
+    for n in (50, 500):
+        for half, x in enumerate((one, two)):
+            np.testing.assert_array_equal(made[f"digits-{n}-{half}"].x, x[:n])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{d}-{n}-{law}-0"
+        for d in ("digits", "colour")
+        for n in recipes.NETWORKS
+        for law in recipes.LAWS
+    ],
+)
+def test_an_error_stated_for_the_family_is_measured_again(made, name):
+    recipe = made[name]
+    stated = checkpoints.read_checkpoint(name).metadata["metrics"]["fraction_of_wiener"]
+    level = recipes.SIGMAS.index(0.4)
+    (again,) = recipes.relative_errors(
+        checkpoints.load(name), recipe.x, recipe.held_out[:200], [0.4], law=recipe.law, seed=5
+    )
+    # other noise, and a part of the images: five standard errors
+    assert abs(again[1] - stated[level][1]) < 5 * np.hypot(again[2], stated[level][2])
+
+
+def test_what_is_no_kind_of_images_is_refused():
+    with pytest.raises(ValueError, match="data_set is 'cats'; expected one of digits, photographs"):
+        recipes.family_images("cats")
 
 
 # ---------------------------------------------------------------- relative errors

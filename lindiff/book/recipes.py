@@ -13,15 +13,16 @@ have fewer digits to learn from, two disjoint sets of each number.
 
 import argparse
 import contextlib
+import json
 import os
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lindiff import _check, data
+from lindiff import _check, _files, data
 from lindiff.deep import checkpoints, training
 from lindiff.deep.networks import Config, Rows
 from lindiff.deep.training import Augment
@@ -101,6 +102,7 @@ def photographs() -> Recipe:
     return Recipe(Config(deep_width=64), x, held_out, 5000, 20, description)
 
 
+@cache
 def family_images(data_set: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the images that the networks of the family learn from, and others to test them.
 
@@ -156,20 +158,27 @@ def member(data_set: str, network: str, law: str, seed: int) -> Recipe:
     >>> recipe.x.shape, recipe.law.rank
     ((4500, 1, 28, 28), 617)
     """
-    x, held_out = family_images(data_set)
     description = f"the images of lindiff.book.recipes.family_images({data_set!r})"
-    gaussian = None
     if law == "twin":
-        gaussian = Gaussian.fit(x.reshape(len(x), -1))
-        drawn = gaussian.sample(len(x) + 1000, rng=np.random.default_rng(17))
-        drawn = drawn.astype(np.float32).reshape(-1, *x.shape[1:])
-        x, held_out = drawn[: len(x)], drawn[len(x) :]
+        x, held_out, gaussian = _twin(data_set)
         description = f"as many draws of the Gaussian law with mean and covariance of {description}"
-    config = _config(network, x, held_out, data_set)
+    else:
+        (x, held_out), gaussian = family_images(data_set), None
+    config = _config(network, x, data_set)
     return Recipe(config, x, held_out, STEPS, 4, description, None, seed, 32, 3e-3, gaussian)
 
 
-def _config(network: str, x: np.ndarray, held_out: np.ndarray, data_set: str) -> NetworkConfig:
+@cache
+def _twin(data_set: str) -> tuple[np.ndarray, np.ndarray, Gaussian]:
+    """Draws for training, draws for testing, and the Gaussian law that they are drawn from."""
+    x = family_images(data_set)[0]
+    law = Gaussian.fit(x.reshape(len(x), -1))
+    drawn = law.sample(len(x) + 1000, rng=np.random.default_rng(17))
+    drawn = drawn.astype(np.float32).reshape(-1, *x.shape[1:])
+    return drawn[: len(x)], drawn[len(x) :], law
+
+
+def _config(network: str, x: np.ndarray, data_set: str) -> NetworkConfig:
     channels, size = x.shape[1], x.shape[2]
     scale: dict[str, Any] = {
         "mean": round(float(x.mean()), 4),
@@ -234,6 +243,18 @@ FAMILY = {
     for law in LAWS
 } | {f"digits-{n}-{half}": partial(part_of_digits, n, half) for n in SIZES for half in (0, 1)}
 RECIPES = {"mnist": mnist, "photographs": photographs} | FAMILY
+#: The file beside the checkpoints with the errors of all networks, also of those not shipped.
+ERRORS = "errors.json"
+#: Names of the networks that come with the package; of the others, the measurements do.
+SHIPPED = (
+    "mnist",
+    "photographs",
+    *(
+        name
+        for name in FAMILY
+        if name.endswith("-0") or ("images" not in name and "twin" not in name)
+    ),
+)
 
 
 def shift_digits(images: np.ndarray, sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -340,9 +361,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name}: {cost}; interrupt at will and go on with the same command", flush=True)
     for name in names:
         network = _train(RECIPES[name](), paths[name])
+        _note_errors(paths[name].parent, name)
         print(f"{name}: {sum(p.numel() for p in network.parameters())} parameters, stored")
     for path in paths.values():
         _finished(path).unlink(missing_ok=True)
+
+
+def _note_errors(folder: Path, name: str) -> None:
+    """Add the errors of a network to the list of all of them, beside its checkpoint."""
+    path = folder / ERRORS
+    known = json.loads(path.read_text()) if path.exists() else {}
+    metrics = checkpoints.read_checkpoint(folder / f"{name}.safetensors").metadata["metrics"]
+    known[name] = metrics["fraction_of_wiener"]
+    with _files.replacing(path) as temporary:
+        rows = (f"  {json.dumps(key)}: {json.dumps(known[key])}" for key in sorted(known))
+        temporary.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+
+
+def read_errors(name: str) -> np.ndarray:
+    """Return what :func:`relative_errors` gave for a network after its training.
+
+    Parameters
+    ----------
+    name : str
+        One of ``RECIPES``, whether or not the network comes with the package.
+
+    Returns
+    -------
+    ndarray, shape (11, 3)
+        Noise level, error on held-out images as a fraction of the Wiener denoiser's, and its
+        standard error over the images.
+
+    Examples
+    --------
+    >>> sigma, fraction, _ = read_errors("mnist")[2]
+    >>> bool(sigma == 0.1), bool(fraction < 0.3)
+    (True, True)
+    """
+    known = json.loads((checkpoints.FOLDER / ERRORS).read_text())
+    if name not in known:
+        raise ValueError(f"name is {name!r}; expected one of {', '.join(known)}")
+    return np.array(known[name])
 
 
 def _finished(path: Path) -> Path:

@@ -11,22 +11,33 @@ from lindiff.deep.adapters import from_diffusers  # noqa: E402
 from lindiff.deep.checkpoints import load, read_checkpoint, write_checkpoint  # noqa: E402
 from lindiff.deep.jacobian import Jacobian, finite_difference  # noqa: E402
 from lindiff.deep.networks import Config, Rows, UNet, precondition  # noqa: E402
+from lindiff.deep.parametrisations import (  # noqa: E402
+    from_edm,
+    from_flow_matching,
+    from_score,
+)
 from lindiff.deep.records import read_trajectory, write_trajectory  # noqa: E402
 from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
 from lindiff.deep.trajectories import align, follow, measure  # noqa: E402
+from lindiff.deep.transformer import Transformer, TransformerConfig  # noqa: E402
 
 __all__ = [
     "Config",
     "Jacobian",
     "Rows",
     "SchedulerSampler",
+    "Transformer",
+    "TransformerConfig",
     "UNet",
     "align",
     "draw_batch",
     "finite_difference",
     "follow",
     "from_diffusers",
+    "from_edm",
+    "from_flow_matching",
+    "from_score",
     "load",
     "measure",
     "precondition",

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from lindiff import _check
 from lindiff.deep import _graph
+from lindiff.deep._log import Log, digest
 from lindiff.deep.jacobian import Jacobian
-from lindiff.deep.records import Callback, Log, Measurements, Trajectory, digest
+from lindiff.deep.records import Callback, Measurements, Trajectory
 from lindiff.samplers import heun, sample
 from lindiff.types import Denoiser, Rng, StepRule
 
