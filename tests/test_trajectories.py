@@ -342,16 +342,17 @@ CALLS = {
 }
 
 
+@pytest.mark.parametrize("done", [1, 3, 4])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_an_interrupted_call_goes_on_where_it_was(mixture, tmp_path, call):
+def test_an_interrupted_call_goes_on_where_it_was(mixture, tmp_path, call, done):
     whole, file = call(mixture, rng=7), tmp_path / "path.npz"
     rows = []
     with pytest.raises(Stop):
-        call(mixture, rng=7, save=file, callback=stopping(3))
+        call(mixture, rng=7, save=file, callback=stopping(done))
     with pytest.raises(ValueError, match="is the state of an unfinished call; to end that"):
         read_trajectory(f"{file}.partial")
-    found = call(mixture, rng=7, save=file, callback=lambda done: rows.append(done.sigmas))
-    assert [len(sigmas) for sigmas in rows] == [4]  # three were there
+    found = call(mixture, rng=7, save=file, callback=lambda part: rows.append(len(part.sigmas)))
+    assert rows == list(range(done + 1, 5))
     assert [p.name for p in tmp_path.iterdir()] == ["path.npz"]
     stored = read_trajectory(file)
     assert type(stored) is type(whole)

@@ -148,6 +148,34 @@ def _slope(denoiser: Denoiser, y: Tensor, sigma: float, v: Tensor, length: float
     return (ends[0] - ends[1]) * (v.norm() / (2 * length))
 
 
+def _cut(share: float) -> ValueError:
+    return ValueError(
+        "the derivative in torch's graph is not that of the denoiser: a central difference is "
+        f"off by {100 * share:.0f} %. Look for .data, .detach(), no_grad or "
+        "NumPy inside, autograd.grad without create_graph, or a backward pass of its own; "
+        f"{OFFER}, and check=False leaves this test out"
+    )
+
+
+def differences(denoiser: Denoiser, y: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a random w and central differences along it, of the usual step and of four."""
+    w = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
+    length = step_length(y, sigma)
+    near, far = (_slope(denoiser, y, sigma, w, factor * length) for factor in (1, 4))
+    return w, near, far
+
+
+def require_same(product: Tensor, near: Tensor, far: Tensor) -> None:
+    """Raise ValueError if J w is not what differences of two steps say, alike.
+
+    All pixels are compared, so that a cut at a few of them is seen.
+    """
+    gaps, size = (product - near, product - far), float(product.norm())
+    agree = float((gaps[0] - gaps[1]).norm()) < 0.3 * float(gaps[0].norm())
+    if agree and min(float(gap.norm()) for gap in gaps) > 0.05 * size:
+        raise _cut(float(gaps[0].norm()) / max(size, float(near.norm())))
+
+
 def _require_connected(
     denoiser: Denoiser, y: Tensor, sigma: float, graph: Pair, pair: Pair
 ) -> None:
@@ -184,12 +212,7 @@ def _require_connected(
     near, far = gaps(4 * length), gaps(16 * length)
     at = np.abs(near).argmax()
     if abs(near[at]) > 0.05 and abs(near[at] - far[at]) < 0.3 * abs(near[at]):
-        raise ValueError(
-            "the derivative in torch's graph is not that of the denoiser: a central difference is "
-            f"off by {100 * abs(near[at]):.0f} %. Look for .data, .detach(), no_grad or "
-            "NumPy inside, or autograd.grad without create_graph; "
-            f"{OFFER}, and check=False leaves this test out"
-        )
+        raise _cut(abs(float(near[at])))
 
 
 @contextmanager

@@ -52,9 +52,11 @@ class Trajectory(NamedTuple):
 
     Attributes
     ----------
-    sigmas, states, denoised, eigenvalues, eigenvectors, residuals, gains, trace, trace_error, \
-asymmetry : ndarray, shape (T, ...)
-        As in :class:`Measurements`, one row per level at which the Jacobian was measured.
+    sigmas, states, denoised : ndarray, shape (T, ...)
+        Levels at which the Jacobian was measured, the state of the sampler there, and what the
+        denoiser makes of it.
+    eigenvalues, eigenvectors, residuals, gains, trace, trace_error, asymmetry : ndarray, (T, ...)
+        As in :class:`Measurements`, one row per level.
     sample : ndarray, shape (\*shape)
         Where the trajectory ends.
     """
@@ -129,7 +131,7 @@ def read_trajectory(path: str | Path) -> Trajectory | Measurements:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = f"{folder}/one.npz"
     ...     found = measure(lambda y, sigma: y / 2, torch.ones(1, 3), 1.0, k=1, save=path)
-    ...     read_trajectory(path).eigenvalues
+    ...     read_trajectory(path).eigenvalues.round(4)
     array([[0.5]])
     """
     arrays = _files.read_arrays(path, "replace it by a good copy")
