@@ -69,23 +69,29 @@ class Slope(NamedTuple):
     amplitude: float
 
 
-def _images(v: npt.ArrayLike, shape: Sequence[int] | None) -> np.ndarray:
-    """Return `v` as images of shape (k, h, w), at least 2 × 2 pixels."""
-    v = _check.array("v", v, 3 if np.ndim(v) == 3 else 2)
+def _images(v: npt.ArrayLike, shape: Sequence[int] | None, colour: bool = False) -> np.ndarray:
+    """Return `v` as images (k, h, w), at least 2 × 2 pixels; with `colour` as (k, c, h, w)."""
+    forms = (2, 3, 4) if colour else (2, 3)
+    v = _check.array("v", v, np.ndim(v) if np.ndim(v) in forms else 2)
+    expected = "(h, w) or (c, h, w)" if colour else "(h, w)"
     if shape is None:
         side = math.isqrt(v.shape[1])
         if v.ndim == 2 and side**2 != v.shape[1]:
             raise ValueError(
-                f"v has rows of {v.shape[1]} pixels; expected a square number, or the shape (h, w)"
+                f"v has rows of {v.shape[1]} pixels; expected a square number, "
+                f"or the shape {expected}"
             )
-        shape = v.shape[1:] if v.ndim == 3 else (side, side)
-    if np.shape(shape) != (2,):
-        raise ValueError(f"shape is {shape}; expected two integers (h, w)")
-    h, w = (_check.integer("side of the images in v", side, 2) for side in shape)
-    if v.shape[1:] not in ((h, w), (h * w,)):
-        raise ValueError(f"v has shape {v.shape}; expected (k, {h * w}) or (k, {h}, {w})")
+        shape = v.shape[1:] if v.ndim > 2 else (side, side)
+    if np.shape(shape) not in [(n - 1,) for n in forms[1:]]:
+        raise ValueError(f"shape is {shape}; expected integers {expected}")
+    h, w = (_check.integer("side of the images in v", side, 2) for side in shape[-2:])
+    c = _check.integer("number of channels", shape[0], 1) if len(shape) == 3 else 1
+    one = (h, w) if len(shape) == 2 else (c, h, w)
+    if v.shape[1:] not in (one, (c * h * w,)):
+        sides = ", ".join(map(str, one))
+        raise ValueError(f"v has shape {v.shape}; expected (k, {c * h * w}) or (k, {sides})")
     _check.integer("number of images in v", len(v), 1)
-    return v.reshape(-1, h, w)
+    return v.reshape(-1, c, h, w) if colour else v.reshape(-1, h, w)
 
 
 def _radius(shape: Sequence[int], transform: str) -> np.ndarray:
@@ -100,9 +106,9 @@ def _radius(shape: Sequence[int], transform: str) -> np.ndarray:
 
 
 def _power(images: np.ndarray, transform: str) -> np.ndarray:
-    """Power of each mode of each image, shape (k, h, w); orthonormal, so that sums agree."""
+    """Power of each mode of images (..., h, w); orthonormal, so that sums agree."""
     act = scipy.fft.fft2 if transform == "fourier" else scipy.fft.dctn
-    return np.abs(act(images, norm="ortho", axes=(1, 2))) ** 2
+    return np.abs(act(images, norm="ortho", axes=(-2, -1))) ** 2
 
 
 def radial_spectrum(
@@ -163,14 +169,17 @@ def mean_frequency(
     .. math:: \bar f(v) = \sum_k f_k |\hat v_k|^2 \Big/ \sum_k |\hat v_k|^2
 
     The mean grey counts like any mode: a constant image has the mean frequency 0. The order of
-    the rows, their signs and their lengths do not matter.
+    the rows, their signs and their lengths do not matter. Of an image in colour each channel is
+    transformed by itself, and :math:`|\hat v_k|^2` is the sum of the powers of its channels: a
+    pattern counts the same whether it is one of brightness or of colour.
 
     Parameters
     ----------
-    v : array_like, shape (k, h * w) or (k, h, w)
+    v : array_like, shape (k, h * w), (k, h, w), (k, c * h * w) or (k, c, h, w)
         Images or eigenvectors, one per row.
     shape : tuple of int, optional
-        ``(h, w)`` of images that come as rows; by default they are square.
+        ``(h, w)`` or ``(c, h, w)`` of images that come as rows; by default they are grey and
+        square.
     transform : str
         ``"fourier"`` or ``"cosine"``, as in :func:`radial_spectrum`.
 
@@ -185,12 +194,12 @@ def mean_frequency(
     >>> mean_frequency([np.outer(np.ones(16), column)]) * 16
     array([3.])
     """
-    images = _images(v, shape)
-    radius = _radius(images.shape[1:], transform)
-    peak = np.abs(images).max(axis=(1, 2))
+    images = _images(v, shape, colour=True)
+    radius = _radius(images.shape[2:], transform)
+    peak = np.abs(images).max(axis=(1, 2, 3))
     if (peak == 0).any():
         raise ValueError(f"image {int(np.argmin(peak))} of v is zero; expected some power")
-    power = _power(images / peak[:, None, None], transform)
+    power = _power(images / peak[:, None, None, None], transform).sum(axis=1)
     return (power * radius).sum(axis=(1, 2)) / power.sum(axis=(1, 2))
 
 

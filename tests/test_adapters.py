@@ -1,5 +1,6 @@
 """U-Nets of diffusers as denoisers, against the schedulers and pipelines of diffusers itself."""
 
+import functools
 import sys
 
 import diffusers
@@ -165,6 +166,23 @@ def test_between_the_levels_time_and_path_are_those_of_euler_on_karras_levels():
             x = scheduler.step(out, time, x).prev_sample
             # rounding of the times, 2e-3 of a step, through a network with slope below 0.1
             torch.testing.assert_close(state.x, x, rtol=1e-4, atol=1e-4 * float(levels[0]))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_network_with_classes_gives_the_estimates_of_the_class_it_is_told(prediction):
+    pipeline = make_pipeline(
+        unet=make_unet(num_class_embeds=3), prediction_type=prediction, clip_sample=False
+    )
+    plain = pipeline.unet.forward
+    estimates = []
+    for label in range(3):
+        denoiser = from_diffusers(pipeline, condition=label)
+        pipeline.unet.forward = functools.partial(plain, class_labels=torch.tensor([label]))
+        assert denoiser.condition == label
+        assert_equals_diffusers(pipeline, denoiser, 500, 1e-9)
+        estimates.append(denoiser(images(denoiser), 1.0))
+        del pipeline.unet.forward
+    assert (estimates[0] - estimates[1]).abs().max() > 1e-4  # the class does matter
 
 
 def test_a_learned_variance_is_left_out():
@@ -366,13 +384,25 @@ def test_what_is_no_pipeline_is_refused(make):
         from_diffusers(source)
 
 
+@pytest.mark.parametrize("kind", ["timestep", "identity"])
+def test_a_class_that_is_no_entry_of_a_table_is_refused(kind):
+    with pytest.raises(ValueError, match=f"conditional on a class by class_embed_type {kind}; exp"):
+        from_diffusers(make_pipeline(unet=make_unet(class_embed_type=kind)), condition=1)
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{"num_class_embeds": 3}, {"class_embed_type": "timestep"}, {"class_embed_type": "identity"}],
+    ("classes", "condition", "message"),
+    [
+        (3, None, "unet is conditional on a class; expected condition=, an integer from 0 to 2"),
+        (3, 3, "condition is 3; expected an integer of at least 0 and at most 2"),
+        (3, 0.5, r"condition is 0.5; expected an integer"),
+        (None, 0, "condition is 0; expected None: the network is unconditional"),
+    ],
 )
-def test_a_network_conditional_on_a_class_is_refused(changes):
-    with pytest.raises(ValueError, match="unet is conditional on a class"):
-        from_diffusers(make_pipeline(unet=make_unet(**changes)))
+def test_a_condition_that_does_not_fit_is_refused(classes, condition, message):
+    pipeline = make_pipeline(unet=make_unet(num_class_embeds=classes))
+    with pytest.raises(ValueError, match=message):
+        from_diffusers(pipeline, condition=condition)
 
 
 def test_a_network_conditional_on_text_is_refused():

@@ -89,6 +89,22 @@ def test_rows_and_images_of_any_shape_give_the_same():
     )
 
 
+@pytest.mark.parametrize("transform", ["fourier", "cosine"])
+def test_the_frequency_of_a_colour_image_weighs_its_channels_with_their_power(transform):
+    images = (
+        np.random.default_rng(2).standard_normal((4, 3, 6, 9)) * np.array([1, 2, 5])[:, None, None]
+    )
+    found = mean_frequency(images, transform=transform)
+    channels = mean_frequency(images.reshape(12, 6, 9), transform=transform).reshape(4, 3)
+    power = (images**2).sum(axis=(2, 3))
+    expected = (power * channels).sum(axis=1) / power.sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=ROUNDING)
+    rows = images.reshape(4, -1)
+    np.testing.assert_array_equal(mean_frequency(rows, (3, 6, 9), transform=transform), found)
+    one = mean_frequency(images[:, :1], transform=transform)
+    np.testing.assert_array_equal(one, mean_frequency(images[:, 0], transform=transform))
+
+
 def test_many_images_are_the_mean_of_their_parts():
     x = np.random.default_rng(3).standard_normal((2500, 16))
     parts = [radial_spectrum(x[:100]).power, radial_spectrum(x[100:]).power]
@@ -294,11 +310,11 @@ IMAGES = np.ones((2, 4, 4))
     [
         (np.ones((3, 10)), None, "v has rows of 10 pixels; expected a square number, or the shape"),
         (np.ones(16), None, "v has shape (16,); expected 2 dimension(s)"),
-        (np.ones((2, 2, 4, 4)), None, "v has shape (2, 2, 4, 4); expected 2 dimension(s)"),
+        (np.ones((2, 1, 2, 4, 4)), None, "v has shape (2, 1, 2, 4, 4); expected 2 dimension(s)"),
         (np.ones((3, 10)), (3, 4), "v has shape (3, 10); expected (k, 12) or (k, 3, 4)"),
         (IMAGES, (2, 8), "v has shape (2, 4, 4); expected (k, 16) or (k, 2, 8)"),
-        (IMAGES, 4, "shape is 4; expected two integers (h, w)"),
-        (IMAGES, (4, 4, 1), "shape is (4, 4, 1); expected two integers (h, w)"),
+        (IMAGES, 4, "shape is 4; expected integers (h, w)"),
+        (IMAGES, (4, 4, 1, 1), "shape is (4, 4, 1, 1); expected integers (h, w)"),
         (np.ones((3, 10)), (2.5, 4), "side of the images in v is 2.5; expected an integer"),
         (np.ones((3, 1)), None, "side of the images in v is 1; expected an integer of at least 2"),
         (np.ones((3, 1, 9)), None, "side of the images in v is 1; expected an integer"),
@@ -309,6 +325,20 @@ IMAGES = np.ones((2, 4, 4))
 def test_what_is_no_set_of_images_is_refused(call, v, shape, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call(v, shape)
+
+
+def test_colours_that_do_not_fit_are_refused_with_the_form_expected():
+    rows = np.ones((2, 48))
+    with pytest.raises(
+        ValueError, match=r"expected a square number, or the shape \(h, w\) or \(c, h"
+    ):
+        mean_frequency(rows)
+    with pytest.raises(ValueError, match=r"expected \(k, 32\) or \(k, 2, 4, 4\)"):
+        mean_frequency(rows, (2, 4, 4))
+    with pytest.raises(ValueError, match="number of channels is 0"):
+        mean_frequency(rows, (0, 4, 4))
+    with pytest.raises(ValueError, match=r"shape is \(3, 4, 4\); expected integers \(h, w\)$"):
+        radial_spectrum(rows, (3, 4, 4))
 
 
 @pytest.mark.parametrize("call", [radial_spectrum, mean_frequency])

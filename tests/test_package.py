@@ -216,9 +216,9 @@ FLOORS = [
 
 # The same inside `deep`.
 DEEP_FLOORS = [
-    {"_operations", "networks"},
-    {"_graph", "checkpoints"},
-    {"adapters", "jacobian", "schedulers", "training"},
+    {"_memory", "_operations", "networks", "records", "transformer"},
+    {"_graph", "_log", "checkpoints"},
+    {"adapters", "jacobian", "parametrisations", "schedulers", "training"},
     {"trajectories"},
 ]
 

@@ -77,6 +77,22 @@ def test_images_do_not_touch_each_other(rng):
     assert np.isnan(values[:, 4]).all()
 
 
+def test_images_in_colour_appear_as_they_are_given_and_their_gaps_are_clear(rng):
+    rows = rng.uniform(0, 1, (3, 3 * 2 * 4))
+    figure = plots.images(rows, columns=2, limits=(-1, 3), shape=(3, 2, 4))
+    picture = np.asarray(figure.axes[0].images[0].get_array())
+    assert picture.shape == (5, 9, 4)
+    places = [np.s_[:2, :4], np.s_[:2, 5:], np.s_[3:, :4]]
+    for row, place in zip(rows, places, strict=True):
+        expected = (row.reshape(3, 2, 4) + 1) / 4
+        np.testing.assert_allclose(picture[place][..., :3], expected.transpose(1, 2, 0))
+        np.testing.assert_array_equal(picture[place][..., 3], 1)
+    assert (picture[..., 3] == 0).sum() == 5 * 9 - 3 * 8
+    plots.images(rows, shape=(3, 2, 4)).canvas.draw()  # each in its own range
+    grey = plots.images(rows, limits=(0, 1), shape=(1, 4, 6)).axes[0].images[0].get_array()
+    assert grey.shape == (4, 20)
+
+
 def test_limits_set_black_and_white_for_all_images(rng):
     figure = plots.images(rng.uniform(0, 1, (2, 16)), limits=(-1.0, 3.0))
     assert figure.axes[0].images[0].get_clim() == (-1.0, 3.0)
@@ -129,6 +145,22 @@ WRONG = {
     "pixels of another shape": (
         lambda: plots.images(np.ones((2, 6)), shape=(2, 4)),
         "rows have 6 pixels; expected 2 x 4",
+    ),
+    "colours as grey": (
+        lambda: plots.images(np.ones((2, 48))),
+        "rows have 48 pixels; expected 7 x 7; for images in colour pass shape=(3, 4, 4)",
+    ),
+    "colours of another shape": (
+        lambda: plots.images(np.ones((2, 48)), shape=(3, 2, 4)),
+        "rows have 48 pixels; expected 3 x 2 x 4",
+    ),
+    "two channels": (
+        lambda: plots.images(np.ones((2, 32)), shape=(2, 4, 4)),
+        "shape is (2, 4, 4); expected (h, w), or (3, h, w) for colour",
+    ),
+    "a side alone": (
+        lambda: plots.images(np.ones((2, 16)), shape=(4,)),
+        "shape is (4,); expected (h, w), or (3",
     ),
     "a single vector": (lambda: plots.images(np.ones(4)), "rows has shape (4,); expected 2"),
     "images as matrices": (

@@ -1,12 +1,14 @@
 """Jacobians along a trajectory, against laws whose Jacobian is known."""
 
+import itertools
 import re
 
 import numpy as np
 import pytest
 import torch
 
-from lindiff.deep.trajectories import follow
+from lindiff.deep.records import Measurements, Trajectory, read_trajectory, write_trajectory
+from lindiff.deep.trajectories import align, follow, measure
 from lindiff.denoisers import LinearDenoiser
 from lindiff.gaussian import Gaussian
 from lindiff.mixtures import GaussianMixture
@@ -182,6 +184,25 @@ WRONG = {
     ),
     "the level zero": (lambda law: follow(law, Y, SIGMAS, 1, at=[4]), "place in at is 4; expected"),
     "no level": (lambda law: follow(law, Y, SIGMAS, 1, at=[]), "number of places in at is 0"),
+    "no batch": (lambda law: measure(law, Y, 1.0, 1), "images[None]"),
+    "no images": (lambda law: measure(law, Y[None][:0], 1.0, 1), "expected a batch of n >= 1"),
+    "an array": (lambda law: measure(law, Y[None].numpy(), 1.0, 1), "of type ndarray and shape"),
+    "too few levels": (
+        lambda law: measure(law, Y.expand(3, 6), [1.0, 2.0], 1),
+        "sigmas has shape (2,); expected (3,)",
+    ),
+    "level zero": (
+        lambda law: measure(law, Y[None], [0.0], 1),
+        "smallest of sigmas is 0.0; expected a finite number > 0",
+    ),
+    "a callback that is none": (
+        lambda law: measure(law, Y[None], 1.0, 1, callback=3),
+        "callback is 3; expected a function",
+    ),
+    "oblique directions": (
+        lambda law: align([[[1, 0], [0.6, 0.8]]]),
+        "rows of eigenvectors are orthonormal up to 6.0e-01",
+    ),
     "half a seed": (lambda law: follow(law, Y, SIGMAS, 1, rng=0.5), "rng is 0.5; expected a numpy"),
     "other references": (
         lambda law: overlaps(np.eye(4)[:2], np.eye(4)[:3]),
@@ -252,3 +273,194 @@ def test_the_error_of_the_trace_is_its_spread_over_repetitions():
     values, errors = (np.array([getattr(p, n)[0] for p in paths]) for n in ("trace", "trace_error"))
     # 300 squares of standard errors from two probes: their mean is good to about 10 %
     assert (errors**2).mean() / values.var(ddof=1) == pytest.approx(1, abs=0.3)
+
+
+# ---------------------------------------------------------------- given images
+
+
+def test_measuring_at_the_states_of_a_trajectory_finds_what_it_found(mixture):
+    path = follow(mixture, Y, SIGMAS, 2, basis=np.eye(6)[:3], tol=1e-6, rng=0)
+    states = torch.from_numpy(path.states)
+    found = measure(mixture, states, path.sigmas, 2, basis=np.eye(6)[:3], tol=1e-6, rng=1)
+    assert Trajectory._fields == (*Measurements._fields, "sample")
+    for name in ("sigmas", "states", "denoised", "gains"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(path, name))
+    np.testing.assert_allclose(found.eigenvalues, path.eigenvalues, atol=1e-6)
+    for vectors, others in zip(found.eigenvectors, path.eigenvectors, strict=True):
+        np.testing.assert_allclose((vectors @ others.T) ** 2, np.eye(2), atol=1e-4)
+    assert found.asymmetry.max() < 1e-10
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (3, 2, 1), (3, 1, 2)])
+def test_images_in_any_form_have_one_level_each_or_all_the_same(law, shape):
+    wiener = LinearDenoiser(law)
+
+    def denoiser(y, sigma):
+        assert y.shape == (1, *shape)
+        return wiener(y.flatten(1), sigma).reshape(y.shape)
+
+    images = torch.from_numpy(np.random.default_rng(0).standard_normal((3, *shape)))
+    levels = np.array([0.5, 8.0, 0.1])
+    each = measure(denoiser, images, levels, 2, rng=0)
+    np.testing.assert_allclose(
+        each.eigenvalues, LAM[:2] / (LAM[:2] + levels[:, None] ** 2), rtol=1e-5
+    )
+    assert each.states.shape == each.denoised.shape == (3, *shape)
+    same = measure(denoiser, images, 0.5, 2, rng=0)
+    np.testing.assert_array_equal(same.sigmas, [0.5] * 3)
+    np.testing.assert_allclose(same.eigenvalues, each.eigenvalues[[0] * 3], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- bar, callback, file
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+def test_a_bar_is_shown_when_asked_for_and_not_off_a_terminal(mixture, capfd, progress):
+    follow(mixture, Y, SIGMAS, 1, progress=progress)
+    measure(mixture, Y[None], 1.0, 1, progress=progress)
+    shown = capfd.readouterr().err
+    assert ("levels" in shown, "images" in shown) == (bool(progress),) * 2
+
+
+class Stop(Exception):
+    """Stands for whatever interrupts a call."""
+
+
+def stopping(levels):
+    """Return a callback that stops after some rows."""
+
+    def callback(done):
+        if len(done.sigmas) == levels:
+            raise Stop
+
+    return callback
+
+
+CALLS = {
+    "follow": lambda law, **o: follow(law, Y, SIGMAS, 2, step=ddpm, basis=np.eye(6)[:2], **o),
+    "measure": lambda law, **o: measure(law, Y + torch.arange(4.0)[:, None], 0.5, 2, **o),
+}
+
+
+@pytest.mark.parametrize("done", [1, 3, 4])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_interrupted_call_goes_on_where_it_was(mixture, tmp_path, call, done):
+    whole, file = call(mixture, rng=7), tmp_path / "path.npz"
+    rows = []
+    with pytest.raises(Stop):
+        call(mixture, rng=7, save=file, callback=stopping(done))
+    with pytest.raises(ValueError, match="is the state of an unfinished call; to end that"):
+        read_trajectory(f"{file}.partial")
+    found = call(mixture, rng=7, save=file, callback=lambda part: rows.append(len(part.sigmas)))
+    assert rows == list(range(done + 1, 5))
+    assert [p.name for p in tmp_path.iterdir()] == ["path.npz"]
+    stored = read_trajectory(file)
+    assert type(stored) is type(whole)
+    for a, b, c in zip(whole, found, stored, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+
+
+def test_a_call_without_a_seed_goes_on_with_its_own_noise(mixture, tmp_path):
+    file, seen = tmp_path / "path.npz", []
+    with pytest.raises(Stop):
+        CALLS["follow"](mixture, save=file, callback=stopping(2))
+    left = np.load(f"{file}.partial")["states"]
+    path = CALLS["follow"](mixture, save=file, callback=seen.append)
+    np.testing.assert_array_equal(path.states[:2], left)
+    again = CALLS["follow"](mixture, save=file)  # a complete file is no state to go on from
+    assert not np.array_equal(again.states[1], path.states[1])
+
+
+def test_a_callback_sees_each_row_when_it_is_stored(mixture, tmp_path):
+    seen = []
+
+    def callback(done):
+        stored = np.load(tmp_path / "a.npz.partial")["eigenvalues"]
+        np.testing.assert_array_equal(stored, done.eigenvalues)
+        seen.append(done)
+
+    path = follow(mixture, Y, SIGMAS, 1, rng=0, save=tmp_path / "a.npz", callback=callback)
+    assert [len(done.trace) for done in seen] == [1, 2, 3, 4]
+    np.testing.assert_array_equal(seen[-1].trace, path.trace)
+
+
+OTHER = {
+    "y": lambda law, **o: follow(law, Y + 1, SIGMAS, 2, rng=0, **o),
+    "sigmas": lambda law, **o: follow(law, Y, [8.0, 1.0, 0.0], 2, rng=0, **o),
+    "k": lambda law, **o: follow(law, Y, SIGMAS, 3, rng=0, **o),
+    "at": lambda law, **o: follow(law, Y, SIGMAS, 2, at=[0, 1], rng=0, **o),
+    "step": lambda law, **o: follow(law, Y, SIGMAS, 2, step=ddim, rng=0, **o),
+    "basis": lambda law, **o: follow(law, Y, SIGMAS, 2, basis=np.eye(6)[:1], rng=0, **o),
+    "n_probes": lambda law, **o: follow(law, Y, SIGMAS, 2, n_probes=3, rng=0, **o),
+    "tol": lambda law, **o: follow(law, Y, SIGMAS, 2, tol=0.1, rng=0, **o),
+    "rng": lambda law, **o: follow(law, Y, SIGMAS, 2, rng=1, **o),
+    "call": lambda law, **o: measure(law, Y[None], 1.0, 2, rng=0, **o),
+    "denoiser": lambda law, **o: follow(lambda y, s: 0.9 * law(y, s), Y, SIGMAS, 2, rng=0, **o),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_another_call_left_is_refused_by_name_and_left_alone(mixture, tmp_path, name):
+    file = tmp_path / "path.npz"
+    with pytest.raises(Stop):
+        follow(mixture, Y, SIGMAS, 2, rng=0, save=file, callback=stopping(2))
+    before = (tmp_path / "path.npz.partial").read_bytes()
+    with pytest.raises(
+        ValueError, match=f"path.npz.partial was left by a call with another {name}"
+    ):
+        OTHER[name](mixture, save=file)
+    assert [p.name for p in tmp_path.iterdir()] == ["path.npz.partial"]
+    assert (tmp_path / "path.npz.partial").read_bytes() == before
+
+
+def test_files_that_hold_no_trajectory_are_refused(mixture, tmp_path):
+    path = measure(mixture, Y[None], 1.0, 1)
+    good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
+    write_trajectory(good, path)
+    bad.write_bytes(good.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"bad.npz is damaged .* replace it by a good copy"):
+        read_trajectory(bad)
+    np.savez(bad, sigmas=path.sigmas)
+    with pytest.raises(ValueError, match=r"bad.npz does not hold a trajectory"):
+        read_trajectory(bad)
+    bad.rename(tmp_path / "new.npz.partial")
+    with pytest.raises(ValueError, match="is not the state of an unfinished call; delete it"):
+        measure(mixture, Y[None], 1.0, 1, save=tmp_path / "new.npz")
+    with pytest.raises(FileNotFoundError):
+        read_trajectory(tmp_path / "none.npz")
+    with pytest.raises(ValueError, match="expected a file in an existing folder"):
+        measure(mixture, Y[None], 1.0, 1, save=tmp_path / "none" / "a.npz")
+    with pytest.raises(ValueError, match="trajectory is 3; expected a Trajectory or Measurements"):
+        write_trajectory(good, 3)
+
+
+# ---------------------------------------------------------------- directions from level to level
+
+
+def test_directions_are_followed_through_a_crossing(rng):
+    basis = np.linalg.qr(rng.standard_normal((8, 3)))[0].T
+    values = np.array([[0.9, 0.8 - 0.1 * t, 0.5 + 0.1 * t] for t in range(4)])
+    order = np.argsort(-values, axis=1)
+    signs = rng.choice([-1.0, 1.0], (4, 3, 1))
+    rotated = basis[order] * signs
+    aligned = align(rotated)
+    np.testing.assert_allclose(aligned.eigenvectors, [rotated[0]] * 4)
+    given = np.take_along_axis(values, order, axis=1)
+    np.testing.assert_allclose(np.take_along_axis(given, aligned.order, axis=1), values)
+    np.testing.assert_allclose(aligned.overlap, 1)
+
+
+def test_the_assignment_is_the_best_of_all_and_says_what_was_lost(rng):
+    frames = np.linalg.qr(rng.standard_normal((6, 9, 3)))[0].swapaxes(1, 2)
+    aligned = align(frames)
+    for t in range(1, 6):
+        squares = (aligned.eigenvectors[t - 1] @ frames[t].T) ** 2
+        best = max(squares[range(3), list(p)].sum() for p in itertools.permutations(range(3)))
+        assert aligned.overlap[t].sum() == pytest.approx(best)
+        cosines = (aligned.eigenvectors[t] * aligned.eigenvectors[t - 1]).sum(axis=1)
+        np.testing.assert_allclose(aligned.overlap[t], cosines**2)
+        assert (cosines >= 0).all()
+    lost = align([np.eye(3)[:2], np.eye(3)[1:]])
+    np.testing.assert_array_equal(lost.order, [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(lost.overlap, [[1, 1], [0, 1]])

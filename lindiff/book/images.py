@@ -1,4 +1,4 @@
-"""Rows of pixels as a grid of grey images, never wider than a page of the book shows them."""
+"""Rows of pixels as a grid of images, never wider than a page of the book shows them."""
 
 from collections.abc import Sequence
 
@@ -21,10 +21,10 @@ def images(
     labels: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
     limits: tuple[float, float] | None = None,
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     size: float = 0.75,
 ) -> Figure:
-    """Show rows of pixels as a grid of grey images.
+    """Show rows of pixels as a grid of images, grey or in colour.
 
     Parameters
     ----------
@@ -35,9 +35,11 @@ def images(
     labels, row_labels : sequence of str, optional
         Text above the first line, and to the left of each line.
     limits : (float, float), optional
-        Values of black and white; by default each image uses its own range.
-    shape : (int, int), optional
-        Height and width, by default square.
+        Values of black and white; by default each image uses its own range. Colours beyond them
+        are cut off.
+    shape : tuple of int, optional
+        ``(h, w)`` of grey images, by default square, or ``(3, h, w)`` of images in red, green and
+        blue, as the networks take them. One channel, ``(1, h, w)``, is grey.
     size : float
         Width of an image in inches; less where the figure would be wider than `WIDTH`.
 
@@ -54,10 +56,7 @@ def images(
     """
     pixels = _check.array("rows", rows, 2)
     n = _check.integer("number of rows", len(pixels), 1)
-    side = round(pixels.shape[1] ** 0.5)
-    h, w = (side, side) if shape is None else shape
-    if h * w != pixels.shape[1]:
-        raise ValueError(f"rows have {pixels.shape[1]} pixels; expected {h} x {w}")
+    c, h, w = _sides(pixels.shape[1], shape)
     columns = n if columns is None else _check.integer("columns", columns, 1)
     lines = -(-n // columns)
     for name, texts, count in (("labels", labels, columns), ("row_labels", row_labels, lines)):
@@ -68,10 +67,10 @@ def images(
         pixels, limits = (pixels - low) / np.where(high > low, high - low, 1.0), (0.0, 1.0)
     # One picture for the whole grid: a hundred axes take seconds to draw.
     gap = max(1, round(w / 14))
-    mosaic = np.full((lines * (h + gap) - gap, columns * (w + gap) - gap), np.nan)
+    mosaic = np.full((c, lines * (h + gap) - gap, columns * (w + gap) - gap), np.nan)
     for k, row in enumerate(pixels):
         top, left = (k // columns) * (h + gap), (k % columns) * (w + gap)
-        mosaic[top : top + h, left : left + w] = row.reshape(h, w)
+        mosaic[:, top : top + h, left : left + w] = row.reshape(c, h, w)
     beside = max(map(_inches, row_labels or [""]))
     if beside > WIDTH / 2:
         raise ValueError(f"row_labels are {beside:.1f} inches wide; expected at most {WIDTH / 2}")
@@ -79,11 +78,12 @@ def images(
     figure, ax = plt.subplots(
         figsize=(
             width + beside,
-            width * mosaic.shape[0] / mosaic.shape[1] + (0.3 if labels is not None else 0),
+            width * mosaic.shape[1] / mosaic.shape[2] + (0.3 if labels is not None else 0),
         ),
         layout="compressed",  # constrained, and a second time for the fixed aspect
     )
-    ax.imshow(mosaic, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    picture = mosaic[0] if c == 1 else _in_colour(mosaic, limits)
+    ax.imshow(picture, vmin=limits[0], vmax=limits[1], interpolation="nearest")
     ax.grid(False)
     ax.spines[:].set_visible(False)
     ax.xaxis.tick_top()
@@ -91,6 +91,30 @@ def images(
     ax.set_yticks((h - 1) / 2 + np.arange(lines) * (h + gap), row_labels or [""] * lines)
     ax.tick_params(length=0, pad=3, labelsize=SMALLEST_TEXT)
     return figure
+
+
+def _sides(pixels: int, shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+    """Channels, height and width of images that have so many numbers."""
+    side = round(pixels**0.5)
+    colour = round((pixels / 3) ** 0.5)
+    given = (side, side) if shape is None else tuple(shape)
+    if len(given) not in (2, 3) or (len(given) == 3 and given[0] not in (1, 3)):
+        raise ValueError(f"shape is {shape}; expected (h, w), or (3, h, w) for colour")
+    c, h, w = given if len(given) == 3 else (1, *given)
+    if c * h * w != pixels:
+        in_colour = shape is None and 3 * colour**2 == pixels
+        hint = f"; for images in colour pass shape=(3, {colour}, {colour})" if in_colour else ""
+        sides = " x ".join(map(str, given))
+        raise ValueError(f"rows have {pixels} pixels; expected {sides}{hint}")
+    return c, h, w
+
+
+def _in_colour(mosaic: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Red, green, blue and opacity (h, w, 4) of a picture (3, h, w); nothing where it is nan."""
+    low, high = limits
+    values = np.clip((mosaic - low) / (high - low), 0.0, 1.0)
+    opacity = np.isfinite(mosaic[:1]).astype(float)
+    return np.moveaxis(np.concatenate([np.nan_to_num(values), opacity]), 0, -1)
 
 
 def _inches(text: str) -> float:

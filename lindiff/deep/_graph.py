@@ -27,10 +27,15 @@ def image(y: Tensor) -> Tensor:
     """Check one image and return it detached, outside of any graph."""
     if not isinstance(y, torch.Tensor) or y.dtype not in (torch.float32, torch.float64):
         kind = y.dtype if isinstance(y, torch.Tensor) else type(y).__name__
-        raise ValueError(f"y is {kind}; expected a torch tensor of float32 or float64")
+        half = isinstance(y, torch.Tensor) and y.dtype in (torch.bfloat16, torch.float16)
+        name = str(y.dtype).removeprefix("torch.") if half else ""
+        hint = f": pass y.float() and lambda y, sigma: D(y.{name}(), sigma).float()" if half else ""
+        raise ValueError(f"y is {kind}; expected a torch tensor of float32 or float64{hint}")
     if y.ndim > 3:
         raise ValueError(
-            f"y has shape {tuple(y.shape)}; expected one image without a batch dimension: pass y[0]"
+            f"y has shape {tuple(y.shape)}; expected one image (c, h, w). Of a batch (n, c, h, w) "
+            "pass y[0]; of a video (c, t, h, w) pass y.flatten(0, 1) and "
+            f"lambda y, sigma: D(y.unflatten(1, {tuple(y.shape[:2])}), sigma).flatten(1, 2)"
         )
     if y.ndim == 0 or y.numel() == 0:
         raise ValueError(f"y has shape {tuple(y.shape)}; expected one image, such as (c, h, w)")
@@ -143,6 +148,34 @@ def _slope(denoiser: Denoiser, y: Tensor, sigma: float, v: Tensor, length: float
     return (ends[0] - ends[1]) * (v.norm() / (2 * length))
 
 
+def _cut(share: float) -> ValueError:
+    return ValueError(
+        "the derivative in torch's graph is not that of the denoiser: a central difference is "
+        f"off by {100 * share:.0f} %. Look for .data, .detach(), no_grad or "
+        "NumPy inside, autograd.grad without create_graph, or a backward pass of its own; "
+        f"{OFFER}, and check=False leaves this test out"
+    )
+
+
+def differences(denoiser: Denoiser, y: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return a random w and central differences along it, of the usual step and of four."""
+    w = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
+    length = step_length(y, sigma)
+    near, far = (_slope(denoiser, y, sigma, w, factor * length) for factor in (1, 4))
+    return w, near, far
+
+
+def require_same(product: Tensor, near: Tensor, far: Tensor) -> None:
+    """Raise ValueError if J w is not what differences of two steps say, alike.
+
+    All pixels are compared, so that a cut at a few of them is seen.
+    """
+    gaps, size = (product - near, product - far), float(product.norm())
+    agree = float((gaps[0] - gaps[1]).norm()) < 0.3 * float(gaps[0].norm())
+    if agree and min(float(gap.norm()) for gap in gaps) > 0.05 * size:
+        raise _cut(float(gaps[0].norm()) / max(size, float(near.norm())))
+
+
 def _require_connected(
     denoiser: Denoiser, y: Tensor, sigma: float, graph: Pair, pair: Pair
 ) -> None:
@@ -179,24 +212,37 @@ def _require_connected(
     near, far = gaps(4 * length), gaps(16 * length)
     at = np.abs(near).argmax()
     if abs(near[at]) > 0.05 and abs(near[at] - far[at]) < 0.3 * abs(near[at]):
-        raise ValueError(
-            "the derivative in torch's graph is not that of the denoiser: a central difference is "
-            f"off by {100 * abs(near[at]):.0f} %. Look for .data, .detach(), no_grad or "
-            "NumPy inside, or autograd.grad without create_graph; "
-            f"{OFFER}, and check=False leaves this test out"
-        )
+        raise _cut(abs(float(near[at])))
 
 
-def trace(denoiser: Denoiser, y: Tensor, sigma: float, check: bool = True) -> tuple[Pair, Pair]:
+@contextmanager
+def _noting_weights() -> Iterator[set[int]]:
+    """Collect the addresses of weights and buffers of all modules that run."""
+    addresses: set[int] = set()
+
+    def note(module: nn.Module, _: Any) -> None:
+        tensors = (*module.parameters(), *module.buffers())  # of those inside, some never run
+        addresses.update(tensor.untyped_storage().data_ptr() for tensor in tensors)
+
+    handle = nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield addresses
+    finally:
+        handle.remove()
+
+
+def trace(
+    denoiser: Denoiser, y: Tensor, sigma: float, check: bool = True
+) -> tuple[Pair, Pair, set[int]]:
     """Return the graph of one call on the image `y`, as (leaf, result), and one product with J.T.
 
-    The product is a pair (u, J.T u) for a random u. With `check` the graph is compared with central
-    differences.
+    The product is a pair (u, J.T u) for a random u. Third come the addresses of the weights. With
+    `check` the graph is compared with central differences.
     """
     u = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
     with torch.inference_mode(False), torch.enable_grad(), offering_finite_differences():
         leaf = y[None].clone().requires_grad_()
-        with RepairedOperations():
+        with RepairedOperations(), _noting_weights() as weights:
             out = call(denoiser, leaf.clone(), sigma)  # a leaf may not be changed in place
         pulled = None
         if out.requires_grad:
@@ -217,4 +263,4 @@ def trace(denoiser: Denoiser, y: Tensor, sigma: float, check: bool = True) -> tu
     graph, pair = (leaf, out), (u, pulled[0].detach())
     if check:
         _require_connected(denoiser, y, sigma, graph, pair)
-    return graph, pair
+    return graph, pair, weights

@@ -1,4 +1,4 @@
-r"""Networks of others as denoisers: the unconditional U-Nets of diffusers.
+r"""Networks of others as denoisers: the U-Nets of diffusers, with a class or without.
 
 There a network works in variance-preserving coordinates,
 :math:`x_{vp}=\sqrt{\bar\alpha_t}\,x+\sqrt{1-\bar\alpha_t}\,\varepsilon`, and is told the time t.
@@ -43,6 +43,8 @@ class DiffusersDenoiser:
         The levels of training, decreasing; the time of the last is 0. Read-only.
     shape : tuple
         Shape (c, h, w) of the images of training; h and w are None if the network does not say.
+    condition : int or None
+        The class that the network is told.
 
     Examples
     --------
@@ -63,6 +65,7 @@ class DiffusersDenoiser:
     prediction: str
     sigmas: np.ndarray = field(repr=False)
     shape: tuple[int, Any, Any]  # None where the network does not say, int elsewhere
+    condition: int | None = None
 
     @property
     def sigma_min(self) -> float:
@@ -106,7 +109,8 @@ class DiffusersDenoiser:
         # A tensor, for the network cuts the fraction off a plain number.
         kind = torch.long if self._has_table() else torch.float32
         time = torch.tensor([at], dtype=kind, device=y.device)
-        out = self.unet(y / (1 + sigma**2) ** 0.5, time).sample
+        label = None if self.condition is None else torch.tensor([self.condition], device=y.device)
+        out = self.unet(y / (1 + sigma**2) ** 0.5, time, class_labels=label).sample
         # A second half of the channels is a learned variance.
         return _CLEAN[self.prediction](y, out[:, : y.shape[1]], sigma)
 
@@ -128,8 +132,8 @@ class DiffusersDenoiser:
             )
 
 
-def from_diffusers(source: Any) -> DiffusersDenoiser:
-    r"""Return a denoiser ``(y, sigma)`` from an unconditional pipeline of diffusers.
+def from_diffusers(source: Any, *, condition: int | None = None) -> DiffusersDenoiser:
+    r"""Return a denoiser ``(y, sigma)`` from a pipeline of diffusers with a U-Net.
 
     Depending on what the network predicts the estimate of the clean images is
 
@@ -151,6 +155,8 @@ def from_diffusers(source: Any) -> DiffusersDenoiser:
     source : diffusers.DiffusionPipeline, str or Path
         A pipeline with a ``UNet2DModel`` as `unet` and a `scheduler` that has ``alphas_cumprod``;
         or the folder of one, or its name on the Hugging Face hub, which needs the network once.
+    condition : int, optional
+        A class, for a network with a table of classes (``num_class_embeds``).
 
     Returns
     -------
@@ -164,8 +170,9 @@ def from_diffusers(source: Any) -> DiffusersDenoiser:
     OSError
         If no pipeline can be loaded from `source`; the message says what to do.
     ValueError
-        If the network is conditional or no U-Net, or the scheduler of another kind. The denoiser
-        raises it for levels outside of training and for images that do not fit.
+        If the network is no U-Net or conditional in another way, `condition` is missing or not
+        one of its classes, or the scheduler is of another kind (see `deep.parametrisations`).
+        The denoiser raises it for levels outside of training and for images that do not fit.
 
     Examples
     --------
@@ -193,12 +200,12 @@ def from_diffusers(source: Any) -> DiffusersDenoiser:
             f"source is a {type(pipeline).__name__}; expected a pipeline with a unet and a "
             "scheduler, such as diffusers.DDPMPipeline(unet, scheduler), or its folder or name"
         )
-    unet, config = pipeline.unet, _unet_config(diffusers, pipeline.unet)
+    unet, config = pipeline.unet, _unet_config(diffusers, pipeline.unet, condition)
     prediction, sigmas = _chain(pipeline.scheduler)
     size = config.sample_size
     height, width = size if isinstance(size, tuple | list) else (size, size)
     shape = (config.in_channels, height, width)
-    return DiffusersDenoiser(_on_the_same_weights(unet), prediction, sigmas, shape)
+    return DiffusersDenoiser(_on_the_same_weights(unet), prediction, sigmas, shape, condition)
 
 
 def _load(diffusers: ModuleType, source: str | Path) -> Any:
@@ -230,19 +237,28 @@ def _no_bar(logging: ModuleType) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _unet_config(diffusers: ModuleType, unet: Any) -> Any:
-    """Configuration of an unconditional U-Net; others are refused."""
+def _unet_config(diffusers: ModuleType, unet: Any, condition: int | None) -> Any:
+    """Configuration of a U-Net that needs at most a class, and has it; others are refused."""
     if not isinstance(unet, diffusers.UNet2DModel):
         raise ValueError(
-            f"unet is a {type(unet).__name__}; expected an unconditional UNet2DModel, "
-            "which needs nothing but images and a time"
+            f"unet is a {type(unet).__name__}; expected an unconditional UNet2DModel, which needs "
+            "nothing but images and a time, or one with a table of classes"
         )
     config = unet.config
-    if unet.class_embedding is not None:
+    if isinstance(unet.class_embedding, nn.Embedding):
+        last = unet.class_embedding.num_embeddings - 1
+        if condition is None:
+            raise ValueError(
+                f"unet is conditional on a class; expected condition=, an integer from 0 to {last}"
+            )
+        _check.integer("condition", condition, 0, last)
+    elif unet.class_embedding is not None:
         raise ValueError(
-            f"unet is conditional on a class (num_class_embeds {config.num_class_embeds}, "
-            f"class_embed_type {config.class_embed_type}); expected an unconditional network"
+            f"unet is conditional on a class by class_embed_type {config.class_embed_type}; "
+            "expected a table of classes (num_class_embeds) or an unconditional network"
         )
+    elif condition is not None:
+        raise ValueError(f"condition is {condition}; expected None: the network is unconditional")
     if config.out_channels not in (config.in_channels, 2 * config.in_channels):
         raise ValueError(
             f"unet has {config.in_channels} channels in and {config.out_channels} out; "

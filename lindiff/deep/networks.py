@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lindiff import _check
 from lindiff.types import Denoiser
 
-_GROUPS, FREQUENCIES = 8, 16
+_GROUPS, _FREQUENCIES = 8, 16
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class UNet(nn.Module):
         c, wide, deep = config.channels, config.width, config.deep_width
         size = 2 * deep
         self.embed = nn.Sequential(
-            nn.Linear(2 * FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
+            nn.Linear(2 * _FREQUENCIES, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
         )
         self.head = nn.Conv2d(4 * c + config.coordinates, wide, 3, padding=1)
         self.before = nn.ModuleList(_Block(wide, size) for _ in range(config.blocks))
@@ -144,13 +144,13 @@ class UNet(nn.Module):
         """Denoise images `y` (n, c, h, w) at standard deviation `sigma` > 0 (a number or (n,))."""
         c = self.config.channels
         expected = f"(n, {c}, h, w) with h and w divisible by 4"
-        require_images(y, expected, c, lambda h, w: h % 4 == 0 == w % 4)
+        _require_images(y, expected, c, lambda h, w: h % 4 == 0 == w % 4)
         mean, sigma_data = self.config.mean, self.config.sigma_data
         return _precondition(self._correction, mean, sigma_data, y, sigma)
 
     def _correction(self, x: Tensor, noise: Tensor) -> Tensor:
         """F: everything that is learnt; `x` (n, c, h, w) of unit variance, `noise` (n,)."""
-        embedding = self.embed(embed_noise(noise))
+        embedding = self.embed(_embed_noise(noise))
         x = nn.functional.pixel_unshuffle(x, 2)
         if self.config.coordinates:
             x = torch.cat([x, _coordinates(x)], dim=1)
@@ -167,7 +167,7 @@ class UNet(nn.Module):
         return nn.functional.pixel_shuffle(self.tail(nn.functional.silu(self.norm(x))), 2)
 
 
-def require_images(y: Any, expected: str, channels: int, fits: Callable[[int, int], bool]) -> None:
+def _require_images(y: Any, expected: str, channels: int, fits: Callable[[int, int], bool]) -> None:
     """Raise ValueError unless `y` is a tensor (n, channels, h, w) of floats whose sides fit."""
     if not isinstance(y, torch.Tensor):
         raise ValueError(f"y is a {type(y).__name__}; expected a torch tensor {expected}")
@@ -177,9 +177,9 @@ def require_images(y: Any, expected: str, channels: int, fits: Callable[[int, in
         raise ValueError(f"y has dtype {y.dtype}; expected floating-point numbers")
 
 
-def embed_noise(noise: Tensor) -> Tensor:
-    """Waves of `noise` (n,), the logarithm of the noise level over 4: (n, 2 * FREQUENCIES)."""
-    waves = torch.logspace(-1, 1, FREQUENCIES, dtype=noise.dtype, device=noise.device) * math.pi
+def _embed_noise(noise: Tensor) -> Tensor:
+    """Waves of `noise` (n,), the logarithm of the noise level over 4: (n, 2 * _FREQUENCIES)."""
+    waves = torch.logspace(-1, 1, _FREQUENCIES, dtype=noise.dtype, device=noise.device) * math.pi
     angles = noise[:, None] * waves
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 

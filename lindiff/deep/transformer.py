@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lindiff import _check
-from lindiff.deep.networks import FREQUENCIES, Config, UNet, embed_noise, require_images
+from lindiff.deep.networks import _FREQUENCIES, Config, UNet, _embed_noise, _require_images
 from lindiff.deep.networks import _precondition as precondition_images
 
 
@@ -129,7 +129,7 @@ class Transformer(nn.Module):
         self.config = config
         width, values = config.width, config.channels * config.patch**2
         self.embed = nn.Sequential(
-            nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+            nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.head = nn.Linear(values, width)
         tokens = (config.size // config.patch) ** 2
@@ -143,13 +143,13 @@ class Transformer(nn.Module):
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
         """Denoise images `y` (n, c, h, w) at standard deviation `sigma` > 0 (a number or (n,))."""
         c, size = self.config.channels, self.config.size
-        require_images(y, f"(n, {c}, {size}, {size})", c, lambda h, w: h == w == size)
+        _require_images(y, f"(n, {c}, {size}, {size})", c, lambda h, w: h == w == size)
         mean, sigma_data = self.config.mean, self.config.sigma_data
         return precondition_images(self._correction, mean, sigma_data, y, sigma)
 
     def _correction(self, x: Tensor, noise: Tensor) -> Tensor:
         """F: everything that is learnt; `x` (n, c, h, w) of unit variance, `noise` (n,)."""
-        embedding = self.embed(embed_noise(noise))
+        embedding = self.embed(_embed_noise(noise))
         tokens = nn.functional.pixel_unshuffle(x, self.config.patch)
         side = tokens.shape[-1]
         tokens = self.head(tokens.flatten(2).transpose(1, 2)) + self.positions
