@@ -464,3 +464,18 @@ def test_the_assignment_is_the_best_of_all_and_says_what_was_lost(rng):
     lost = align([np.eye(3)[:2], np.eye(3)[1:]])
     np.testing.assert_array_equal(lost.order, [[0, 1], [1, 0]])
     np.testing.assert_array_equal(lost.overlap, [[1, 1], [0, 1]])
+
+
+def test_the_check_can_be_left_out_and_vectors_go_one_by_one():
+    def cut(y, sigma):  # the graph misses half of the derivative
+        return (y + y.detach()) / 2 / (1 + sigma**2)
+
+    y = torch.ones(1, 6)
+    with pytest.raises(ValueError, match="not that of the denoiser"):
+        measure(cut, y, 1.0, 1)
+    found = measure(cut, y, 1.0, 1, check=False, chunk=1)
+    np.testing.assert_allclose(found.eigenvalues, 0.25, rtol=1e-6)
+    path = follow(cut, y[0], [1.0, 0.0], 1, check=False, chunk=1)
+    np.testing.assert_allclose(path.eigenvalues, 0.25, rtol=1e-6)
+    with pytest.raises(ValueError, match="chunk is 0"):
+        measure(cut, y, 1.0, 1, check=False, chunk=0)

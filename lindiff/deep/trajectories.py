@@ -41,6 +41,8 @@ def follow(
     n_probes: int = 32,
     tol: float = 1e-3,
     rng: Rng = None,
+    chunk: int = 16,
+    check: bool = True,
     progress: bool | None = None,
     callback: Callback | None = None,
     save: str | Path | None = None,
@@ -75,6 +77,9 @@ def follow(
     rng : numpy.random.Generator, int or None
         The noise of a stochastic step does not depend on `k`, `at`
         or `n_probes`.
+    chunk, check
+        As for :class:`~lindiff.deep.jacobian.Jacobian`: fewer vectors at a time need less memory,
+        and ``check=False`` leaves out the comparison with central differences.
     progress : bool, optional
         Whether to show a progress bar; by default on a terminal only.
     callback : callable, optional
@@ -109,7 +114,7 @@ def follow(
     array([0.6, 1.5])
     """
     y, sigmas = _graph.image(y), _check.sigmas(sigmas)
-    plan = _Plan.checked(denoiser, y, k, basis, n_probes, tol)
+    plan = _Plan.checked(denoiser, y, k, basis, n_probes, tol, chunk, check)
     noise, fresh = _check.generator(rng).spawn(2)
     wanted = _places(at, sigmas)
     settings = {"call": "follow", "y": digest(y.cpu().numpy()), "sigmas": sigmas.tolist()}
@@ -137,6 +142,8 @@ def measure(
     n_probes: int = 32,
     tol: float = 1e-3,
     rng: Rng = None,
+    chunk: int = 16,
+    check: bool = True,
     progress: bool | None = None,
     callback: Callback | None = None,
     save: str | Path | None = None,
@@ -153,7 +160,7 @@ def measure(
     sigmas : float or array_like, shape (n,)
         Noise level of all images, or of each, in any order. To measure one image at several levels,
         make a batch of it with noise of each level.
-    k, basis, n_probes, tol, rng, progress
+    k, basis, n_probes, tol, rng, chunk, check, progress
         As for :func:`follow`.
     callback, save
         As for :func:`follow`, with images in place of levels.
@@ -188,7 +195,7 @@ def measure(
         _check.same_shape("sigmas", levels.shape, (len(batch),))
     levels = np.broadcast_to(levels, len(batch))
     _check.number("smallest of sigmas", levels.min(), 0.0, open_low=True)
-    plan = _Plan.checked(denoiser, batch[0], k, basis, n_probes, tol)
+    plan = _Plan.checked(denoiser, batch[0], k, basis, n_probes, tol, chunk, check)
     (fresh,) = _check.generator(rng).spawn(1)
     settings = {"call": "measure", "images": digest(torch.stack(batch).cpu().numpy())}
     settings |= {"sigmas": levels.tolist(), **plan.settings()}
@@ -295,6 +302,8 @@ class _Plan:
     basis: np.ndarray
     n_probes: int
     tol: float
+    chunk: int
+    check: bool
 
     @classmethod
     def checked(
@@ -305,6 +314,8 @@ class _Plan:
         basis: npt.ArrayLike | None,
         n_probes: int,
         tol: float,
+        chunk: int,
+        check: bool,
     ) -> "_Plan":
         """Check what does not fit an image `y`, before the work."""
         k = _check.integer("k", k, 1, y.numel())
@@ -312,7 +323,8 @@ class _Plan:
         rows = _check.array("basis", np.empty((0, y.numel())) if basis is None else basis, 2)
         _check.same_shape("one row of basis", rows.shape[1:], (y.numel(),))
         tol = _check.number("tol", tol, 0.0)
-        return cls(denoiser, k, _check.orthonormal("basis", rows), n_probes, tol)
+        chunk = _check.integer("chunk", chunk, 1)
+        return cls(denoiser, k, _check.orthonormal("basis", rows), n_probes, tol, chunk, check)
 
     def settings(self) -> dict[str, Any]:
         """What tells this plan from others, as JSON values."""
@@ -322,7 +334,7 @@ class _Plan:
     def measure(self, y: Tensor, sigma: float, log: Log, rng: np.random.Generator) -> None:
         """Measure at one state and log it, unless an interrupted call has done so."""
         if log.ahead == 0:
-            jacobian = Jacobian(self.denoiser, y, sigma)
+            jacobian = Jacobian(self.denoiser, y, sigma, chunk=self.chunk, check=self.check)
             images = y.cpu().numpy(), jacobian.denoised.cpu().numpy()
             log.add(Measurements(np.float64(sigma), *images, *self._values(jacobian, rng)))
             return
