@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lindiff.deep.jacobian import Jacobian, finite_difference
 from lindiff.denoisers import LinearDenoiser
-from lindiff.mixtures import GaussianMixture
+from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 from lindiff.power import krylov, power_iteration, subspace_iteration
 from lindiff.subspaces import principal_angles
 
@@ -1320,3 +1320,13 @@ def test_the_memory_of_a_constant_derivative_is_nearly_nothing():
     memory = Jacobian(lambda y, sigma: y / 2, image((1000,)), SIGMA).memory()
     assert memory.adjoint < 100
     assert 8000 <= memory.vector <= 32000
+
+
+def test_a_derivative_that_is_zero_up_to_rounding_is_not_taken_for_a_cut():
+    # Two points ten noise levels apart: at one of them the posterior is that point, and J is 1e-20.
+    law = EmpiricalBayes(np.array([[0.0, 0.0], [6.0, 8.0]]))
+    jacobian = Jacobian(law, torch.zeros(2, dtype=torch.float64), 1.0)
+    v = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    exact = v.numpy() @ law.jacobian(np.zeros(2), 1.0) @ v.numpy()
+    assert exact < 1e-18
+    assert float(v @ jacobian.jv(v)) == pytest.approx(exact, rel=1e-6)
