@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lindiff.deep.jacobian import Jacobian, finite_difference
 from lindiff.denoisers import LinearDenoiser
-from lindiff.mixtures import GaussianMixture
+from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 from lindiff.power import krylov, power_iteration, subspace_iteration
 from lindiff.subspaces import principal_angles
 
@@ -1320,3 +1320,29 @@ def test_the_memory_of_a_constant_derivative_is_nearly_nothing():
     memory = Jacobian(lambda y, sigma: y / 2, image((1000,)), SIGMA).memory()
     assert memory.adjoint < 100
     assert 8000 <= memory.vector <= 32000
+
+
+def test_a_derivative_that_is_zero_up_to_rounding_is_not_taken_for_a_cut():
+    # Two points ten noise levels apart: at one of them the posterior is that point, and J is 1e-20.
+    law = EmpiricalBayes(np.array([[0.0, 0.0], [6.0, 8.0]]))
+    jacobian = Jacobian(law, torch.zeros(2, dtype=torch.float64), 1.0)
+    v = torch.tensor([0.6, 0.8], dtype=torch.float64)
+    exact = v.numpy() @ law.jacobian(np.zeros(2), 1.0) @ v.numpy()
+    assert exact < 1e-18
+    assert float(v @ jacobian.jv(v)) == pytest.approx(exact, rel=1e-6)
+
+
+def test_a_steep_place_is_not_taken_for_a_cut():
+    # Along one direction the denoiser rises by one over a hundredth of the noise level: a central
+    # difference of the usual step in single precision sees a tenth of the derivative.
+    v = torch.zeros(1, 8, 8)
+    v[0, 3, 4] = 1.0
+
+    def steep(y, sigma):
+        return y / (1 + sigma**2) + torch.tanh(50 * (y * v).sum(dim=(1, 2, 3), keepdim=True)) * v
+
+    y = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0)) * (1 - v)
+    jacobian = Jacobian(steep, y, 10.0)
+    assert float((v * jacobian.jv(v)).sum()) == pytest.approx(50, rel=1e-3)
+    with pytest.raises(ValueError, match="not that of the denoiser"):
+        Jacobian(lambda y, s: steep(y, s) + y.detach(), y, 10.0)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ OFFER = (
 )
 # What torch says when a derivative is missing; any other error is the denoiser's own.
 Pair: TypeAlias = tuple[Tensor, Tensor]
+_FINE = 1 / 16  # the small step, in usual ones
 _NO_DERIVATIVE = ("numpy()", "differentiat", "double backward", "not implemented")
 
 
@@ -157,23 +158,41 @@ def _cut(share: float) -> ValueError:
     )
 
 
-def differences(denoiser: Denoiser, y: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a random w and central differences along it, of the usual step and of four."""
+class Differences(NamedTuple):
+    """A random w, central differences along it, and what rounding does to that of the usual step.
+
+    The steps are a small one, the usual one, and a large one.
+    """
+
+    w: Tensor
+    fine: Tensor
+    near: Tensor
+    far: Tensor
+    rounding: float
+
+
+def differences(denoiser: Denoiser, y: Tensor, sigma: float, denoised: Tensor) -> Differences:
+    """Return central differences along a random w, of a sixteenth, one and four usual steps."""
     w = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
     length = step_length(y, sigma)
-    near, far = (_slope(denoiser, y, sigma, w, factor * length) for factor in (1, 4))
-    return w, near, far
+    fine, near, far = (_slope(denoiser, y, sigma, w, part * length) for part in (_FINE, 1, 4))
+    rounding = 20 * torch.finfo(y.dtype).eps * float(denoised.norm() * w.norm()) / (2 * length)
+    return Differences(w, fine, near, far, rounding)
 
 
-def require_same(product: Tensor, near: Tensor, far: Tensor) -> None:
-    """Raise ValueError if J w is not what differences of two steps say, alike.
+def require_same(product: Tensor, found: Differences) -> None:
+    """Raise ValueError if J w is not what differences say, alike for all steps.
 
     All pixels are compared, so that a cut at a few of them is seen.
     """
-    gaps, size = (product - near, product - far), float(product.norm())
-    agree = float((gaps[0] - gaps[1]).norm()) < 0.3 * float(gaps[0].norm())
-    if agree and min(float(gap.norm()) for gap in gaps) > 0.05 * size:
-        raise _cut(float(gaps[0].norm()) / max(size, float(near.norm())))
+    fine, near, far = (float((product - slope).norm()) for slope in found[1:4])
+    size = float(product.norm())
+    if min(near, far) < found.rounding:
+        return  # where the derivative is nearly zero, as between far clusters
+    agree = float((found.near - found.far).norm()) < 0.3 * near
+    # At a kink, or where the network is steep, the difference of a small step is right.
+    if agree and min(near, far) > 0.05 * size and fine > 0.5 * near:
+        raise _cut(near / max(size, float(found.near.norm())))
 
 
 def _require_connected(
@@ -196,7 +215,7 @@ def _require_connected(
         difference, size = float(first - second), max(float(first.abs()), float(second.abs()))
         return difference / size if abs(difference) > float(noise) else 0.0
 
-    def gaps(length: float) -> np.ndarray:
+    def gaps(length: float, rounding: float = rounding) -> np.ndarray:
         error = rounding / (2 * length)  # of a central difference along a unit vector
         slope, image = (_slope(denoiser, y, sigma, v, length) for v in (pulled, w))
         (back,) = torch.autograd.grad(out, leaf, image[None], retain_graph=True)
@@ -207,12 +226,14 @@ def _require_connected(
     length = step_length(y, sigma)
     if np.abs(gaps(length)).max() < 0.05:
         return
-    # Only a difference that another step confirms is one of the graph: low precision inside the
-    # denoiser, or a kink, makes differences themselves wrong.
+    # Only a difference that other steps confirm is one of the graph. Low precision inside the
+    # denoiser makes those of small steps wrong, a kink or a steep place those of large ones.
     near, far = gaps(4 * length), gaps(16 * length)
     at = np.abs(near).argmax()
     if abs(near[at]) > 0.05 and abs(near[at] - far[at]) < 0.3 * abs(near[at]):
-        raise _cut(abs(float(near[at])))
+        fine = gaps(_FINE * length, rounding=0.0)
+        if np.abs(fine).max() > 0.5 * abs(near[at]):
+            raise _cut(abs(float(near[at])))
 
 
 @contextmanager

@@ -97,7 +97,8 @@ class Jacobian:
         sigma = _check.number("sigma", sigma, 0.0, open_low=True)
         self._graph, self._pair, self._weights = _graph.trace(denoiser, self._y, sigma, check)
         self.denoised, self.dim = self._graph[1][0].detach(), self._y.numel()
-        self._differences = _graph.differences(denoiser, self._y, sigma) if check else None
+        around = denoiser, self._y, sigma, self.denoised
+        self._differences = _graph.differences(*around) if check else None
 
     @cached_property
     def _adjoint(self) -> _Graph:
@@ -113,8 +114,8 @@ class Jacobian:
         if abs((u * self._blocks(graph, w)).sum() - (w * w).sum()) > 1e-2 * (w * w).sum():
             raise ValueError(f"the denoiser has no second derivative in torch; {_graph.OFFER}")
         if self._differences:
-            v, *slopes = self._differences
-            _graph.require_same(self._blocks(graph, v), *slopes)
+            product = self._blocks(graph, self._differences.w)
+            _graph.require_same(product, self._differences)
         return graph
 
     def _blocks(self, graph: _Graph, v: Any) -> Any:
