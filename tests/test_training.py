@@ -155,7 +155,7 @@ def test_training_lowers_the_loss_on_new_noise(path):
     clean, sigma, noise = map(torch.from_numpy, drawn)
     with torch.no_grad():
         after = weighted_loss(network, clean, sigma, noise, 1.0)
-    untrained = weighted_loss(checkpoints.UNet(SMALL), clean, sigma, noise, 1.0).detach()
+    untrained = weighted_loss(SMALL.network(), clean, sigma, noise, 1.0).detach()
     assert after < 0.6 * untrained
 
 

@@ -156,7 +156,7 @@ def member(data_set: str, network: str, law: str, seed: int) -> Recipe:
     --------
     >>> recipe = member("digits", "unet", "twin", 0)
     >>> recipe.x.shape, recipe.law.rank
-    ((4500, 1, 28, 28), 617)
+    ((4500, 1, 28, 28), 784)
     """
     description = f"the images of lindiff.book.recipes.family_images({data_set!r})"
     if law == "twin":
@@ -313,7 +313,7 @@ def relative_errors(
     Examples
     --------
     >>> x = np.random.default_rng(0).standard_normal((50, 1, 4, 4))
-    >>> untrained = training.UNet(Config(width=16, deep_width=16))  # Wiener's, of white data
+    >>> untrained = Config(width=16, deep_width=16).network()  # Wiener's, of white data
     >>> relative_errors(untrained, x, x, [0.1])[0][1] < 1.05
     True
     """
