@@ -81,10 +81,10 @@ audit: $(STAMP) ## compare other libraries' samplers with their exact laws and w
 train: $(STAMP) ## train the deep denoisers that come with lindiff again (about 45 minutes on one core)
 	$(BIN)/python -m lindiff.book.recipes mnist photographs
 
-train-family: $(STAMP) ## train the 42 small networks again, of which 18 come with lindiff (about 2 hours on one core)
+train-family: $(STAMP) ## train the 48 small networks again, of which 18 come with lindiff (about 2 hours on one core)
 	$(BIN)/python -m lindiff.book.recipes family
 
-jacobians: $(STAMP) ## measure the Jacobians along generation again (about 15 minutes on one core)
+jacobians: $(STAMP) ## measure the Jacobians of all networks again (about 90 minutes on one core)
 	$(BIN)/python -m lindiff.book.experiments
 
 lab: $(STAMP) ## open JupyterLab on the notebooks

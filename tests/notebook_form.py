@@ -183,16 +183,12 @@ def repeated_names(paths):
                 yield f"{path.name} and {owner[name].name} both have a figure {name}"
 
 
-def check(paths, reading=False):
-    """Return every departure from the rules, as `path: rule: sentence`.
-
-    With `reading` the rules for readers apply to all of them, else to the rewritten chapters.
-    """
+def check(paths):
+    """Return every departure from the rules, as `path: rule: sentence`."""
     faults = [f"repeated_names: {text}" for text in repeated_names(paths)]
     for path in paths:
         notebook = read(path)
-        rules = RULES + (reading_rules.RULES if reading or reading_rules.rewritten(path) else [])
-        for rule in rules:
+        for rule in RULES + reading_rules.RULES:
             faults += [f"{path}: {rule.__name__}: {text}" for text in rule(notebook)]
         faults += [f"{path}: as_written: {text}" for text in as_written(path)]
     return faults
@@ -239,9 +235,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fix", action="store_true", help="run the notebooks and rewrite them")
     parser.add_argument("--stats", action="store_true", help="count words and cells")
-    parser.add_argument(
-        "--reading", action="store_true", help="measure for readers; apply their rules to all"
-    )
+    parser.add_argument("--reading", action="store_true", help="measure how a page reads")
     parser.add_argument("paths", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     paths = options.paths or [path for path in default_paths() if path.exists()]
@@ -253,7 +247,7 @@ def main(arguments=None):
             except FormError as error:
                 failed = True
                 print(f"{path}: left as it was: {error}", flush=True)
-    faults = check(paths, options.reading)
+    faults = check(paths)
     tables = [*(stats(paths) if options.stats else ())]
     tables += thermometers(paths) if options.reading else []
     print(*faults, *tables, sep="\n", end="\n" if faults or tables else "")

@@ -19,7 +19,6 @@ import statistics
 from typing import NamedTuple
 
 # The chapters of this form, by number.
-REWRITTEN = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "14")
 COLUMNS = 79
 TITLE = re.compile(r"# @title (Figure|Check): (\S.*)")
 FOLDS = {"Figure": "hide-input", "Check": "hide-cell"}
@@ -386,8 +385,3 @@ RULES = [
     changeable,
     readable,
 ]
-
-
-def rewritten(path):
-    """Return whether the chapter at `path` is to have this form."""
-    return path.name == "template.ipynb" or path.name.startswith(REWRITTEN)

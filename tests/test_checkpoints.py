@@ -14,7 +14,7 @@ from lindiff.book import recipes
 from lindiff.deep import checkpoints
 from lindiff.deep.checkpoints import _read_tensors, _write_tensors
 from lindiff.deep.networks import Config, UNet
-from lindiff.deep.transformer import Transformer, TransformerConfig
+from lindiff.deep.patches import Transformer, TransformerConfig
 
 SMALL = Config(width=16, deep_width=16, blocks=1, deep_blocks=1)
 NAMES = sorted(recipes.SHIPPED)
@@ -128,7 +128,9 @@ def test_metadata_that_json_cannot_hold_are_refused_by_name(tmp_path, value):
 
 
 def test_another_network_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="network is a Linear; expected one of UNet, Transformer"):
+    with pytest.raises(
+        ValueError, match="network is a Linear; expected one of UNet, Mixer, Transformer"
+    ):
         checkpoints.write_checkpoint(tmp_path / "a.safetensors", torch.nn.Linear(2, 2), {})
 
 

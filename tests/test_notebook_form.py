@@ -14,6 +14,18 @@ FIGURE = {
     "image": {"alt": "A curve that rises from zero and flattens below one."},
     "figure": {"caption": "Gain against noise $\\sigma / \\lambda$", "name": "fig-gain"},
 }
+OPENING = """# A chapter
+
+:::{admonition} Before you start
+**You will** see.
+
+**You need** eyes.
+
+**First reading** All of it.
+
+**Time** 5 minutes for a first reading.
+:::"""
+CHECK = '# @title Check: one and one\nassert 1 + 1 == 2, f"{1 + 1} instead of 2"'
 EXERCISE = ":::{exercise}\n:label: ex-one\nShow it.\n:::\n\n:::{solution} ex-one\nDone.\n:::"
 
 
@@ -28,10 +40,11 @@ def code(source, **metadata):
 def chapter():
     """Return a chapter that satisfies every rule once it is run."""
     cells = [
-        text("# A chapter"),
-        code("x = 1\nassert x == 1"),
-        code("assert x + x == 2\nprint(x)"),
-        code("assert x > 0"),
+        text(OPENING),
+        code("x = 1\ny = 2\nprint(x)", alternatives=[{"x": "2"}, {"y": "3"}]),
+        code(CHECK),
+        code(CHECK),
+        code(CHECK),
         text(f"## Summary\n\nShort.\n\n## Exercises\n\n{EXERCISE}"),
     ]
     return nbformat.v4.new_notebook(cells=cells)
@@ -125,9 +138,9 @@ BROKEN = [
     (rules.tagged_cells, edit(2, source="display(frames(images))")),
     (rules.tagged_cells, edit(2, source="Frames(draw, labels)")),
     (rules.tagged_cells, edit(2, source="assert True", metadata=nbformat.from_dict(IGNORED))),
-    (rules.enough_asserts, edit(3, source="x = 1")),
-    (rules.compared_output, edit(4, outputs=[])),
-    (rules.compared_output, edit(4, metadata=nbformat.from_dict(IGNORED))),
+    (rules.enough_asserts, edit(4, source="x = 1")),
+    (rules.compared_output, edit(3, outputs=[])),
+    (rules.compared_output, edit(3, metadata=nbformat.from_dict(IGNORED))),
     (rules.sections, edit(1, source="A text without a title")),
     (rules.sections, lambda n: n.cells.pop(0)),
     (rules.sections, swap("## Summary", "## The end")),
@@ -192,13 +205,15 @@ def test_fixing_keeps_text_and_drops_the_rest(tmp_path):
     path = tmp_path / "99_chapter.ipynb"
     notebook = chapter()
     add(notebook, code("from IPython.display import HTML\nHTML('<b>x</b>')"))
+    add(notebook, text("It shows."))
     add(notebook, code("print('one')\nprint('two')", tags=["kept"]))
+    add(notebook, text("It prints."))
     nbformat.write(notebook, path)
     notebook_form.fix(path)
     fixed = notebook_form.read(path)
-    assert fixed.cells[3].outputs[0].text == "one\ntwo\n"
-    assert fixed.cells[3].metadata == {"tags": ["kept"]}
-    assert fixed.cells[4].outputs[0].data == {"text/plain": "<IPython.core.display.HTML object>"}
+    assert fixed.cells[4].outputs[0].text == "one\ntwo\n"
+    assert fixed.cells[4].metadata == {"tags": ["kept"]}
+    assert fixed.cells[6].outputs[0].data == {"text/plain": "<IPython.core.display.HTML object>"}
     assert notebook_form.check([path]) == []
 
 

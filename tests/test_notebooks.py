@@ -8,22 +8,13 @@ import reading_rules
 from notebook_rules import RULES
 
 PATHS = notebook_form.default_paths()
-REWRITTEN = [path for path in PATHS if reading_rules.rewritten(path)]
 read = functools.cache(notebook_form.read)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", RULES + reading_rules.RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_rule(path, rule):
     """The message of a failure says which cell departs from the rule, and how."""
-    faults = list(rule(read(path)))
-    assert not faults, f"{path.name}: {rule.__doc__}\n" + "\n".join(faults)
-
-
-@pytest.mark.parametrize("rule", reading_rules.RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("path", REWRITTEN, ids=lambda path: path.stem)
-def test_rule_for_readers(path, rule):
-    """A chapter in the new form keeps the rules that serve its readers."""
     faults = list(rule(read(path)))
     assert not faults, f"{path.name}: {rule.__doc__}\n" + "\n".join(faults)
 
@@ -45,7 +36,7 @@ def test_every_chapter_of_the_folder_is_in_the_book():
     assert not left_out, f"not in _toc.yml, so never built: {left_out}"
 
 
-@pytest.mark.parametrize("path", REWRITTEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_instructors_are_told_the_same_time_as_students(path):
     if path.parent.name != "notebooks":
         pytest.skip("the template is no chapter of the book")

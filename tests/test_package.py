@@ -219,7 +219,7 @@ FLOORS = [
 
 # The same inside `deep`.
 DEEP_FLOORS = [
-    {"_memory", "_operations", "networks", "records", "transformer"},
+    {"_memory", "_operations", "networks", "patches", "records"},
     {"_graph", "_log", "checkpoints"},
     {"adapters", "jacobian", "parametrisations", "schedulers", "training"},
     {"trajectories"},

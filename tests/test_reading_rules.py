@@ -2,7 +2,6 @@
 
 import re
 
-import nbformat
 import notebook_form
 import pytest
 import reading_rules as rules
@@ -204,16 +203,3 @@ def test_the_time_is_written_where_a_chapter_states_it(notebook):
     notebook.cells[0].source = "# A chapter of the old form\n\n**Time** 45 minutes to read"
     rules.state_time(notebook)
     assert notebook.cells[0].source.endswith("45 minutes to read")
-
-
-def test_a_chapter_of_the_old_form_is_measured_without_rules(notebook, tmp_path, capsys):
-    path = tmp_path / "99_chapter.ipynb"
-    notebook.cells[3].source = "assert x == 1"
-    nbformat.write(notebook, path)
-    assert not rules.rewritten(path)
-    notebook_form.main([str(path)])
-    assert "told_assertions" not in capsys.readouterr().out
-    notebook_form.main(["--reading", str(path)])
-    out = capsys.readouterr().out
-    assert "told_assertions: cell 4" in out
-    assert out.splitlines()[-1].split()[-1] == path.name

@@ -16,7 +16,6 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
-import reading_rules
 from bs4 import BeautifulSoup
 from offline import built_pages
 
@@ -35,15 +34,9 @@ CONTENT = [page for page in PAGES if page not in ("index.html", SLIDES)]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1280, "height": 800}
-# The pages on which every formula, figure and line of code fits: the chapters that are written for
-# their readers, and all pages that are no chapters but those named here.
+# The pages on which every formula, figure and line of code fits: all but those named here.
 TOO_WIDE = ("book/api.html",)  # formulas in docstrings
-FITTING = [
-    page
-    for page in CONTENT
-    if (Path(page).name.startswith(reading_rules.REWRITTEN) if page in CHAPTERS else True)
-    and page not in TOO_WIDE
-]
+FITTING = [page for page in CONTENT if page not in TOO_WIDE]
 
 pytestmark = pytest.mark.rendered
 

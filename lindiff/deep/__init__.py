@@ -16,15 +16,22 @@ from lindiff.deep.parametrisations import (  # noqa: E402
     from_flow_matching,
     from_score,
 )
+from lindiff.deep.patches import (  # noqa: E402
+    Mixer,
+    MixerConfig,
+    Transformer,
+    TransformerConfig,
+)
 from lindiff.deep.records import read_trajectory, write_trajectory  # noqa: E402
 from lindiff.deep.schedulers import SchedulerSampler  # noqa: E402
 from lindiff.deep.training import draw_batch, train, weighted_loss  # noqa: E402
 from lindiff.deep.trajectories import align, follow, measure  # noqa: E402
-from lindiff.deep.transformer import Transformer, TransformerConfig  # noqa: E402
 
 __all__ = [
     "Config",
     "Jacobian",
+    "Mixer",
+    "MixerConfig",
     "Rows",
     "SchedulerSampler",
     "Transformer",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lindiff import _check, _files
-from lindiff.deep.transformer import CONFIGS, Network
+from lindiff.deep.patches import CONFIGS, Network
 
 FOLDER = Path(__file__).parent / "weights"
 
@@ -38,7 +38,7 @@ def load(source: str | Path) -> Network:
 
     Returns
     -------
-    UNet or Transformer
+    UNet, Mixer or Transformer
         A denoiser ``network(y, sigma)`` of images ``(n, c, h, w)``, in float32, on the CPU; its
         weights ask for no gradients.
 
@@ -107,7 +107,7 @@ def write_checkpoint(
     Parameters
     ----------
     path : str or Path
-    network : UNet or Transformer
+    network : UNet, Mixer or Transformer
     metadata : dict
         JSON values, such as a description of the data; NumPy's become lists and numbers.
     half : bool

@@ -21,8 +21,26 @@ from lindiff.types import Denoiser
 _GROUPS, _FREQUENCIES = 8, 16
 
 
+class _Form:
+    """A configuration: a frozen dataclass of numbers."""
+
+    mean: float
+    sigma_data: float
+
+    def _require(self, *integers: str) -> None:
+        for name in integers:
+            object.__setattr__(self, name, _check.integer(name, getattr(self, name), 1))
+        object.__setattr__(self, "mean", _check.number("mean", self.mean, -math.inf))
+        sigma_data = _check.number("sigma_data", self.sigma_data, 0.0, open_low=True)
+        object.__setattr__(self, "sigma_data", sigma_data)
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Return the numbers as a dict; the class called with ``**dict`` is the way back."""
+        return asdict(self)  # type: ignore[call-overload]
+
+
 @dataclass(frozen=True)
-class Config:
+class Config(_Form):
     """Everything that fixes the form of a :class:`UNet`; numbers only, so that JSON can hold it.
 
     Parameters
@@ -59,8 +77,7 @@ class Config:
     coordinates: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("channels", "width", "deep_width", "blocks", "deep_blocks"):
-            object.__setattr__(self, name, _check.integer(name, getattr(self, name), 1))
+        self._require("channels", "width", "deep_width", "blocks", "deep_blocks")
         for name in ("width", "deep_width"):
             if getattr(self, name) % (2 * _GROUPS):  # a group of one feature may have one value
                 raise ValueError(
@@ -68,13 +85,6 @@ class Config:
                 )
         if self.coordinates not in (0, 2):
             raise ValueError(f"coordinates is {self.coordinates}; expected 0 or 2")
-        object.__setattr__(self, "mean", _check.number("mean", self.mean, -math.inf))
-        sigma_data = _check.number("sigma_data", self.sigma_data, 0.0, open_low=True)
-        object.__setattr__(self, "sigma_data", sigma_data)
-
-    def to_dict(self) -> dict[str, int | float]:
-        """Return the numbers as a dict; ``Config(**dict)`` is the way back."""
-        return asdict(self)
 
     def network(self) -> "UNet":
         """Return an untrained network of this form."""

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lindiff import _check, _files
 from lindiff.deep.checkpoints import _json, _read_tensors, _write_tensors, write_checkpoint
-from lindiff.deep.transformer import Network, NetworkConfig
+from lindiff.deep.patches import Network, NetworkConfig
 
 # Augmentation: a function ``(images, sigma, rng)`` that returns images.
 Augment: TypeAlias = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
@@ -58,9 +58,9 @@ def train(
 
     Parameters
     ----------
-    config : Config or TransformerConfig
-        What to train: a :class:`~lindiff.deep.networks.UNet`, or a
-        :class:`~lindiff.deep.transformer.Transformer`.
+    config : Config, MixerConfig or TransformerConfig
+        What to train: a :class:`~lindiff.deep.networks.UNet`, or a network of
+        :mod:`lindiff.deep.patches`.
     x : array_like, shape (n, c, h, w)
         Clean images.
     path : str or Path
@@ -89,7 +89,7 @@ def train(
 
     Returns
     -------
-    UNet or Transformer
+    UNet, Mixer or Transformer
         On the CPU, in evaluation mode; its weights ask for no gradients.
 
     Raises

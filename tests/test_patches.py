@@ -1,19 +1,23 @@
-"""The transformer: preconditioning, derivatives, what it sees, and wrong input."""
+"""The networks on patches: preconditioning, derivatives, what it sees, and wrong input."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from lindiff.deep import Jacobian, TransformerConfig, train
+from lindiff.deep import Jacobian, MixerConfig, TransformerConfig, train
 
-SMALL = TransformerConfig(size=8, width=16, heads=2, blocks=2, mean=0.3, sigma_data=0.5)
+COMMON = {"size": 8, "width": 16, "blocks": 2, "mean": 0.3, "sigma_data": 0.5}
+SMALL = [TransformerConfig(heads=2, **COMMON), MixerConfig(hidden=16, **COMMON)]
+each = pytest.mark.parametrize("config", SMALL, ids=["transformer", "mixer"])
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=SMALL, ids=["transformer", "mixer"])
+def network(request):
     """A small network in float64 with random weights everywhere, so that no gate is closed."""
     torch.manual_seed(0)
-    network = SMALL.network().double().eval()
+    network = request.param.network().double().eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return network.requires_grad_(False)
@@ -24,10 +28,11 @@ def image(n=1, seed=0):
     return torch.randn(n, 1, 8, 8, dtype=torch.float64, generator=draws)
 
 
+@each
 @pytest.mark.parametrize("sigma", [1e-3, 0.5, 1e3])
-def test_an_untrained_transformer_is_the_wiener_filter_of_white_data(sigma):
+def test_an_untrained_network_is_the_wiener_filter_of_white_data(config, sigma):
     y, gain = image(3), 0.25 / (0.25 + sigma**2)
-    out = SMALL.network().double()(y, sigma)
+    out = config.network().double()(y, sigma)
     torch.testing.assert_close(out, 0.3 + gain * (y - 0.3), rtol=1e-12, atol=1e-12)
 
 
@@ -56,10 +61,11 @@ def test_products_with_its_jacobian_agree_with_the_matrix(network):
     np.testing.assert_allclose(jacobian.vj(v), v @ whole, rtol=1e-9, atol=1e-9)
 
 
-def test_it_is_trained_by_the_same_loop_and_learns_a_mean(tmp_path):
+@each
+def test_it_is_trained_by_the_same_loop_and_learns_a_mean(tmp_path, config):
     pattern = np.linspace(-1, 1, 64).reshape(1, 1, 8, 8).astype(np.float32)
     x = np.repeat(pattern, 8, axis=0)
-    config = TransformerConfig(size=8, width=16, heads=2, blocks=1, sigma_data=0.6)
+    config = replace(config, mean=0.0, sigma_data=0.6)
     network = train(config, x, tmp_path / "a.safetensors", steps=150, seed=0, batch=8, rate=1e-2)
     y = torch.from_numpy(pattern + 2 * np.random.default_rng(0).standard_normal((8, 1, 8, 8)))
     error = ((network(y.float(), 2.0) - torch.from_numpy(pattern)) ** 2).mean()
@@ -95,3 +101,21 @@ def test_images_of_a_wrong_form_are_refused(network, y, message):
 def test_an_impossible_configuration_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         TransformerConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": 30}, "size is 30; expected a multiple of patch, 4"),
+        ({"hidden": 0}, "hidden is 0"),
+        ({"mean": float("inf")}, "mean is inf"),
+    ],
+)
+def test_an_impossible_mixer_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        MixerConfig(**wrong)
+
+
+def test_a_configuration_survives_as_a_dict():
+    for config in SMALL:
+        assert type(config)(**config.to_dict()) == config
