@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from lindiff.chains import chain_limits, draw_chain, overlap_limit, projection_chain
 from lindiff.clocks import clock, operator_clock, sampler_clock
-from lindiff.denoisers import LinearDenoiser, hard_threshold, project, wiener
+from lindiff.denoisers import (
+    GuidedDenoiser,
+    LinearDenoiser,
+    gradient_flow,
+    hard_threshold,
+    project,
+    wiener,
+)
 from lindiff.draws import draw_alignment, draw_overlaps, wishart
 from lindiff.finite_data import (
     denoiser_risk,
@@ -22,7 +29,9 @@ from lindiff.finite_data import (
 )
 from lindiff.gaussian import Gaussian, kl_divergence, wasserstein2
 from lindiff.laws import affine_map, contributions, draw, law
+from lindiff.levels import best_levels
 from lindiff.mixtures import EmpiricalBayes, GaussianMixture
+from lindiff.multistep import dpmpp_2m
 from lindiff.pca import noisy_pca
 from lindiff.power import krylov, power_iteration, subspace_iteration
 from lindiff.samplers import ancestral, ddim, ddim_eta, ddpm, heun, redenoise, sample
@@ -45,12 +54,14 @@ __all__ = [
     "EmpiricalBayes",
     "Gaussian",
     "GaussianMixture",
+    "GuidedDenoiser",
     "LinearDenoiser",
     "affine_map",
     "align_signs",
     "alignment",
     "alignment_limit",
     "ancestral",
+    "best_levels",
     "chain_limits",
     "clock",
     "contributions",
@@ -58,6 +69,7 @@ __all__ = [
     "ddim_eta",
     "ddpm",
     "denoiser_risk",
+    "dpmpp_2m",
     "draw",
     "draw_alignment",
     "draw_chain",
@@ -72,6 +84,7 @@ __all__ = [
     "general_limits",
     "generated_variance",
     "geometric",
+    "gradient_flow",
     "hard_threshold",
     "heun",
     "infinite_draw_risk",

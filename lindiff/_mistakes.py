@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lindiff.samplers import ancestral, ddim, ddim_eta, ddpm, heun
+from lindiff.multistep import dpmpp_2m
+from lindiff.samplers import _begin, ancestral, ddim, ddim_eta, ddpm, heun
 
 SCALES = {
     "ve": lambda sigma: 1.0,
@@ -95,9 +96,10 @@ def affine_modes(wrong: Mistake, gains: Callable, mean: np.ndarray, form: Form) 
         clean = a * scale * state + b * (guess - a_told * seen) / b_told
         return state + wrong.drift(sigma) * (clean - state)
 
-    state, variance = np.array([wrong.enter * one, wrong.enter * mean, one]), zero
+    step, variance = _begin(wrong.step), zero
+    state = np.array([wrong.enter * one, wrong.enter * mean, one])
     for sigma, lower in pairwise(wrong.sigmas.tolist()):
-        state, noise = wrong.step(state, denoiser(state, sigma), sigma, lower, denoiser)
+        state, noise = step(state, denoiser(state, sigma), sigma, lower, denoiser)
         noise = noise(gains(sigma)) if callable(noise) else noise
         variance = state[2] ** 2 * variance + noise**2
         state[2] = 1.0  # the third row is the factor of one step
@@ -228,14 +230,16 @@ def _in_the_rule(usual: Mistake, form: Form) -> Iterator[Mistake]:
         yield usual._replace(name=f"eta is squared: {value**2:.4g}", step=ddim_eta(value**2))
         root = f"eta is replaced by its square root: {value**0.5:.4g}"
         yield usual._replace(name=root, step=ddim_eta(value**0.5))
-    others = {
+    others: dict[str, Callable] = {
         "no noise is added: this is DDIM (Euler's step in sigma)": ddim,
         "noise is added as in DDPM (eta = 1)": ddpm,
         "Heun's step is taken": heun,
+        "the step of DPM-Solver++ (2M) is taken": dpmpp_2m,
         "the covariance of x given the state is drawn too (exact ancestral step)": ancestral,
     }
-    if step is heun:
-        others["Euler's step is taken for Heun's"] = others.pop(next(iter(others)))
+    if step in (heun, dpmpp_2m):
+        name = "Heun's" if step is heun else "that of DPM-Solver++ (2M)"
+        others[f"Euler's step is taken for {name}"] = others.pop(next(iter(others)))
     for name, other in others.items():
         if other is not step and not (value and other is ddim):
             yield usual._replace(name=name, step=other)
@@ -250,5 +254,5 @@ def _in_the_rule(usual: Mistake, form: Form) -> Iterator[Mistake]:
         "the noise is multiplied by its variance, not its standard deviation": lambda s: s**2,
         "the noise is multiplied by the root of its standard deviation": lambda s: s**0.5,
     }
-    for name, change in changes.items():
+    for name, change in changes.items() if not hasattr(step, "begin") else ():
         yield usual._replace(name=name, step=partial(_noisy, step=step, change=change))

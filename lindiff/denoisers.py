@@ -10,6 +10,7 @@ for that is what a :class:`LinearDenoiser` does outside the span of its model.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from array_api_compat import array_namespace, device
 
 from lindiff import _check
 from lindiff.gaussian import Gaussian, _spectral_product
-from lindiff.types import Gain
+from lindiff.types import Denoiser, Gain
 
 
 def wiener(eigenvalues: npt.ArrayLike, sigma: float) -> np.ndarray:
@@ -71,6 +72,63 @@ def hard_threshold(eigenvalues: npt.ArrayLike, sigma: float) -> np.ndarray:
     """
     lam, variance = _gain_arguments(eigenvalues, sigma)
     return (lam > variance).astype(float)
+
+
+def gradient_flow(time: float, *, layers: int = 1, start: float = 0.0) -> Gain:
+    r"""Gain of a linear network that gradient descent in small steps has trained for a while.
+
+    Gradient flow on half the mean squared error, :math:`\tfrac12\mathbb E|Ay-x|^2`, at one noise
+    level. One matrix that starts at :math:`A=w_0I` has at time t the gains
+
+    .. math:: g_i+(w_0-g_i)\,e^{-(\lambda_i+\sigma^2)t},\qquad
+              g_i=\frac{\lambda_i}{\lambda_i+\sigma^2};
+
+    two, :math:`A=BC` with :math:`B=C=\sqrt{w_0}\,I` at the start,
+
+    .. math:: \frac{g_iw_0}{w_0+(g_i-w_0)\,e^{-2\lambda_it}}
+
+    [Saxe, McClelland and Ganguli 2014; Wang and Pehlevan 2025]. Where the eigenvalue is zero, so
+    is the gain: the start is :math:`w_0` on the span of the model only.
+
+    Parameters
+    ----------
+    time : float
+        Time t of the training, in units of one over a variance: k steps of gradient descent with
+        the learning rate h take the time hk.
+    layers : int
+        1 or 2.
+    start : float
+        Gain :math:`w_0` before the training, ``>= 0``; positive for two layers, which zero would
+        keep at zero.
+
+    Returns
+    -------
+    callable
+        A gain for :class:`LinearDenoiser`.
+
+    Examples
+    --------
+    >>> gain = gradient_flow(0.5)
+    >>> gain(np.array([3.0, 1.0, 0.0]), 1.0).round(3)
+    array([0.648, 0.316, 0.   ])
+    """
+    time = _check.number("time", time, 0.0)
+    layers = _check.integer("layers", layers, 1, 2)
+    start = _check.number("start", start, 0.0, open_low=layers == 2)
+    return partial(_trained, time=time, layers=layers, start=start)
+
+
+def _trained(
+    eigenvalues: npt.ArrayLike, sigma: float, *, time: float, layers: int, start: float
+) -> np.ndarray:
+    """Gain after gradient flow from `start`."""
+    lam, variance = _gain_arguments(eigenvalues, sigma)
+    best = np.where(lam > 0, wiener(lam, sigma), 1.0)  # anything but 0, where the gain is not used
+    if layers == 1:
+        gain = best + (start - best) * np.exp(-(lam + variance) * time)
+    else:
+        gain = best * start / (start + (best - start) * np.exp(-2 * lam * time))
+    return np.where(lam > 0, gain, 0.0)
 
 
 def _gain_arguments(eigenvalues: npt.ArrayLike, sigma: float) -> tuple[np.ndarray, float]:
@@ -177,3 +235,62 @@ class LinearDenoiser:
         xp = _rows(y, self.model.dim)
         mean, basis, gains = _like(y, xp, self.model.mean, self.model.basis, self.gains(sigma))
         return mean + _spectral_product(y - mean, basis, gains)
+
+
+@dataclass(frozen=True, eq=False)
+class GuidedDenoiser:
+    r"""Guided denoiser :math:`D_u + w\,(D_c - D_u)` [Ho and Salimans 2022].
+
+    With two linear denoisers of one basis it has gains, so that :func:`lindiff.laws.law` gives the
+    exact law of every sampler; with other affine ones use :func:`lindiff.laws.affine_map`.
+
+    Parameters
+    ----------
+    conditional, unconditional : callable
+        Denoisers :math:`D_c` and :math:`D_u`, of any kind.
+    weight : float
+        Weight w: 0 for the unconditional denoiser, 1 for the conditional one; above 1 it leads
+        away from the unconditional one. (A scale counted from the conditional one is w - 1.)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one, pool = (LinearDenoiser(Gaussian([0.0], [v], [[1.0]])) for v in (1.0, 3.0))
+    >>> guided = GuidedDenoiser(one, pool, weight=2.0)
+    >>> guided.gains(1.0), guided(np.array([[4.0]]), sigma=1.0)
+    (array([0.25]), array([[1.]]))
+    """
+
+    conditional: Denoiser
+    unconditional: Denoiser
+    weight: float
+
+    def __post_init__(self) -> None:
+        for name in ("conditional", "unconditional"):
+            _check.kind(name, getattr(self, name), Callable)  # type: ignore[arg-type]
+        weight = _check.number("weight", self.weight, -np.inf)
+        object.__setattr__(self, "weight", weight)
+
+    def gains(self, sigma: float) -> np.ndarray:
+        """Return the gain of each mode at noise level `sigma`, shape (r,): it may be negative.
+
+        Raises
+        ------
+        ValueError
+            Unless both denoisers are linear, with the same basis.
+        """
+        one = _check.kind("conditional", self.conditional, LinearDenoiser)
+        pool = _check.kind("unconditional", self.unconditional, LinearDenoiser)
+        if not np.array_equal(one.model.basis, pool.model.basis):
+            raise ValueError(
+                "the two denoisers have different bases; expected the same for gains "
+                "(affine_map takes any affine denoiser)"
+            )
+        gains = pool.gains(sigma)
+        return gains + self.weight * (one.gains(sigma) - gains)
+
+    def __call__(self, y: Any, sigma: float) -> Any:
+        """Denoise `y` at noise standard deviation `sigma`."""
+        # a copy, for a denoiser may work in place
+        pool = self.unconditional(1 * y, sigma)
+        return pool + self.weight * (self.conditional(1 * y, sigma) - pool)

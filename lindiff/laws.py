@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lindiff import _check
 from lindiff.denoisers import LinearDenoiser
 from lindiff.gaussian import _spectral_product
-from lindiff.samplers import _denoise, _require_rule, _scaled, ddim
+from lindiff.samplers import _begin, _denoise, _require_rule, _scaled, ddim
 from lindiff.types import Denoiser, HasGains, Noise, Rng, StepRule
 
 
@@ -131,6 +131,9 @@ def contributions(
     """
     sigmas, start = _law_arguments(denoiser, sigmas, start)
     step = _require_rule(step)
+    if hasattr(step, "begin"):
+        whole = _mode_law(denoiser.gains, sigmas, step, start).variance
+        return Contributions(whole[-1], np.zeros_like(whole[1:]))
     factors, noises = _mode_steps(denoiser.gains, sigmas, step, start.shape)
     later = np.cumprod(factors[::-1], axis=0)[::-1]  # gain from the start of a step to the end
     after = np.vstack([later[1:], np.ones_like(start)])
@@ -165,14 +168,21 @@ def _law_arguments(
     return sigmas, variance
 
 
+def _on_modes(gains: Callable[[float], np.ndarray]) -> Denoiser:
+    """Turn gains into a denoiser of the coordinates along the modes."""
+
+    def denoiser(z: np.ndarray, sigma: float) -> np.ndarray:
+        return _check.array("gains of the denoiser", gains(sigma), 1) * z
+
+    return denoiser
+
+
 def _mode_steps(
     gains: Callable[[float], np.ndarray], sigmas: np.ndarray, step: StepRule, modes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Factor and noise of every step in every mode: the step rule run on ones."""
 
-    def denoiser(z: np.ndarray, sigma: float) -> np.ndarray:
-        return _check.array("gains of the denoiser", gains(sigma), 1) * z
-
+    denoiser = _on_modes(gains)
     factors, noises, one = [], [], np.ones(modes)
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         factor, noise = step(one, denoiser(one, sigma), sigma, sigma_next, denoiser)
@@ -181,10 +191,32 @@ def _mode_steps(
     return np.array(factors), np.array(noises)
 
 
+def _response(
+    gains: Callable[[float], np.ndarray], sigmas: np.ndarray, step: StepRule, modes: tuple[int, ...]
+) -> np.ndarray:
+    """Response to the start at every level: a rule with a memory, run on ones."""
+    denoiser, rule, states = _on_modes(gains), _begin(step), [np.ones(modes)]
+    for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
+        x = states[-1]
+        x, noise = rule(x, denoiser(x, sigma), sigma, sigma_next, denoiser)
+        states.append(_without_noise(x, noise))
+    return np.array(states)
+
+
+def _without_noise(x: np.ndarray, noise: Noise) -> np.ndarray:
+    """Return the state `x` of a rule with a memory, which must not add noise."""
+    if callable(noise) or noise > 0:
+        raise ValueError("step has a memory and adds noise; expected a deterministic rule")
+    return x
+
+
 def _mode_law(
     gains: Callable[[float], np.ndarray], sigmas: np.ndarray, step: StepRule, start: np.ndarray
 ) -> Law:
     """Gains and variances of the modes at every level."""
+    if hasattr(step, "begin"):
+        gain = _response(gains, sigmas, step, start.shape)
+        return Law(gain, gain**2 * start)
     factors, noises = _mode_steps(gains, sigmas, step, start.shape)
     variance = [np.array(start)]
     for factor, noise in zip(factors, noises, strict=True):
@@ -246,6 +278,10 @@ def draw(
         return np.append(denoiser.gains(sigma), 0.0)
 
     x = sigmas[0] * rng.standard_normal((n, model.dim))
+    if hasattr(step, "begin"):  # the whole past counts, and there is no noise
+        responses = _response(gains, sigmas, step, (model.rank + 1,))[stops]
+        images = [_spectral_product(x, model.basis, g[:-1], g[-1]) for g in responses]
+        return model.mean + np.array(images)
     out, at = np.empty((len(stops), n, model.dim)), 0
     for k, stop in enumerate(stops):
         if stop > at:
@@ -324,6 +360,7 @@ def affine_map(
 
     for sigma in sigmas[sigmas > 0].tolist():
         _require_affine(linear, dim, sigma)
+    turn, shift = _begin(step), _begin(step)  # two runs: one of the linear part, one of the offset
     for sigma, sigma_next in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
 
         def move(
@@ -331,17 +368,18 @@ def affine_map(
             act: Denoiser = linear,
             levels: tuple[float, float] = (sigma, sigma_next),
         ) -> tuple[np.ndarray, Noise]:
-            return step(rows, act(rows, levels[0]), *levels, act)
+            return turn(rows, act(rows, levels[0]), *levels, act)
 
         # rows of matrix.T are images of vectors of one unit: a batch of states
         images, noise = move(matrix.T)
         matrix = images.T
         shifted = offset[None]
-        offset = step(shifted, _denoise(denoiser, shifted, sigma), sigma, sigma_next, denoiser)[0][
-            0
-        ]
+        guess = _denoise(denoiser, shifted, sigma)
+        offset = shift(shifted, guess, sigma, sigma_next, denoiser)[0][0]
         if covariance.any():
             covariance = move(move(covariance)[0].T)[0]
+        if hasattr(step, "begin"):
+            _without_noise(matrix, noise)
         coloured = _scaled(noise, np.eye(dim), sigma, denoiser)
         covariance = covariance + coloured.T @ coloured / unit
     return AffineMap(matrix / unit, offset, covariance * unit)

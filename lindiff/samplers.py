@@ -6,8 +6,9 @@ mean and the standard deviation of the Gaussian transition,
 .. math:: x_{t-1} = m(x_t) + s\,\varepsilon_t .
 
 Where the standard deviation differs between modes, s is a function of the gain of a mode, and the
-denoiser must be a :class:`~lindiff.denoisers.LinearDenoiser`. The exact law of a sampler with a
-linear denoiser is in :mod:`lindiff.laws`.
+denoiser must be a :class:`~lindiff.denoisers.LinearDenoiser`. Rules that remember earlier levels
+are in :mod:`lindiff.multistep`, the exact law of a sampler with a linear denoiser in
+:mod:`lindiff.laws`.
 """
 
 from collections.abc import Callable, Iterator
@@ -183,6 +184,11 @@ def _require_rule(step: StepRule) -> StepRule:
     return step
 
 
+def _begin(step: StepRule) -> StepRule:
+    """Return the rule for one run: of a rule with a memory, one that has seen nothing."""
+    return getattr(step, "begin", lambda: step)()
+
+
 def _denoise(denoiser: Denoiser, x: Any, sigma: float) -> Any:
     """Call a denoiser on a copy of `x`, for it may work in place, and check what it returns."""
     out, xp = denoiser(1 * x, sigma), array_namespace(x)
@@ -253,7 +259,7 @@ def sample(
     >>> [round(float(s.x[0, 0]), 4) for s in sample(denoiser, np.array([[2.0]]), [1.0, 0.5, 0.0])]
     [2.0, 1.75, 1.6154]
     """
-    sigmas, step = _check.sigmas(sigmas), _require_rule(step)
+    sigmas, step = _check.sigmas(sigmas), _begin(_require_rule(step))
     rng = _check.generator(rng)
     if not hasattr(y, "shape"):
         raise ValueError(f"y is a {type(y).__name__}; expected an array")

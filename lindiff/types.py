@@ -21,6 +21,9 @@ Gain: TypeAlias = Callable[[np.ndarray, float], np.ndarray]
 # Standard deviation of the noise that a step adds: a number, or a function of the gain of a mode.
 Noise: TypeAlias = float | Callable[[Any], Any]
 
+# What a run of a sampler has seen: levels and estimates, the latest last.
+Past: TypeAlias = list[tuple[float, Any]]
+
 
 class Denoiser(Protocol):
     """Any function that estimates clean data from data with noise of standard deviation `sigma`.

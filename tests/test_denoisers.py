@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from torch.func import jvp, vjp, vmap
 
-from lindiff.denoisers import LinearDenoiser, hard_threshold, project, wiener
+from lindiff.denoisers import (
+    GuidedDenoiser,
+    LinearDenoiser,
+    gradient_flow,
+    hard_threshold,
+    project,
+    wiener,
+)
 from lindiff.gaussian import Gaussian
 from lindiff.mixtures import EmpiricalBayes, GaussianMixture
 
@@ -69,6 +76,36 @@ LAM = np.array([5.0, 2.0, 2.0, 0.5, 0.0])
 def risk(gain, sigma):
     """Mean squared error per mode of a gain."""
     return (1 - gain) ** 2 * LAM + gain**2 * sigma**2
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gradient_flow_is_the_limit_of_gradient_descent(layers):
+    basis, sigma, start, time = random_basis(4, 3, seed=3), 0.7, 0.02, 1.3
+    lam = np.array([3.0, 1.0, 0.2])
+    model = Gaussian(np.zeros(4), lam, basis)
+    clean, span = model.covariance(), basis.T @ basis
+    noisy = clean + sigma**2 * np.eye(4)
+    gaps = []
+    for steps in (2000, 4000):
+        factors = [start ** (1 / layers) * span for _ in range(layers)]
+        for _ in range(steps):
+            slope = np.linalg.multi_dot([np.eye(4), *factors]) @ noisy - clean
+            moves = [slope] if layers == 1 else [slope @ factors[1].T, factors[0].T @ slope]
+            factors = [f - time / steps * m for f, m in zip(factors, moves, strict=True)]
+        trained = np.linalg.multi_dot([np.eye(4), *factors])
+        exact = LinearDenoiser(model, gradient_flow(time, layers=layers, start=start))
+        gaps.append(np.abs(trained - exact.matrix(sigma)).max())
+    assert gaps[0] < 1e-3
+    assert gaps[1] / gaps[0] == pytest.approx(0.5, abs=0.01)  # an error of first order
+
+
+@pytest.mark.parametrize(("layers", "start"), [(1, 0.0), (1, 2.0), (2, 1e-6)])
+def test_gradient_flow_starts_where_it_is_told_and_ends_at_wiener(layers, start):
+    lam = np.append(LAM[LAM > 0], 0.0)
+    begin = gradient_flow(0.0, layers=layers, start=start)(lam, 0.5)
+    np.testing.assert_allclose(begin, start * (lam > 0), rtol=1e-12)
+    end = gradient_flow(1e6, layers=layers, start=start)(lam, 0.5)
+    np.testing.assert_allclose(end, wiener(lam, 0.5), rtol=1e-12)
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.3, 1.0, 1.5, 40.0])
@@ -453,6 +490,15 @@ WRONG = {
         lambda: wiener([1.0, 2.0], 1.0),
         "eigenvalues rises from 1.0 to 2.0; expected descending order",
     ),
+    "training that ends before it starts": (
+        lambda: gradient_flow(-1.0),
+        "time is -1.0; expected a finite number >= 0.0",
+    ),
+    "three layers": (lambda: gradient_flow(1.0, layers=3), "layers is 3; expected an integer"),
+    "two layers at zero": (
+        lambda: gradient_flow(1.0, layers=2),
+        "start is 0.0; expected a finite number > 0.0",
+    ),
     "eigenvalue of nan": (lambda: wiener([np.nan], 1.0), "eigenvalues is nan at index [0]"),
     "linear, noise below zero": (
         lambda: LinearDenoiser(PLANE)(Y, -0.1),
@@ -623,3 +669,77 @@ def test_denoisers_work_under_the_transformations_of_torch(kind, rng):
     many = torch.from_numpy(rng.standard_normal((4, 3)))
     mapped = vmap(lambda z: denoise(z[None])[0])(many)
     torch.testing.assert_close(mapped, denoise(many), rtol=1e-10, atol=1e-12)
+
+
+# ---------------------------------------------------------------- guidance
+
+
+def test_a_guided_denoiser_extrapolates_from_the_pool_through_the_class(rng):
+    one, pool = denoisers(2, seed=1)["mixture"], denoisers(2, seed=2)["linear"]
+    y = 3 * rng.standard_normal((5, 2))
+    kept = y.copy()
+    for weight in (0.0, 1.0, 3.0, -0.5):
+        found = GuidedDenoiser(one, pool, weight)(y, 0.7)
+        expected = weight * one(y, 0.7) + (1 - weight) * pool(y, 0.7)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_array_equal(y, kept)
+
+
+def test_a_guided_denoiser_keeps_array_types_and_the_state_of_its_caller():
+    def in_place(y, sigma):
+        y *= 0.5
+        return y
+
+    y, linear = torch.ones(3, 2), LinearDenoiser(PLANE)
+    first = GuidedDenoiser(in_place, linear, 2.0)(y, 1.0)
+    second = GuidedDenoiser(linear, in_place, 2.0)(y, 1.0)
+    assert first.dtype == second.dtype == torch.float32
+    assert (y == 1).all()
+    np.testing.assert_allclose(first, 1.0 - linear(y, 1.0))
+    np.testing.assert_allclose(second, 2 * linear(y, 1.0) - 0.5)
+
+
+def test_gains_of_a_guided_denoiser_are_its_action_on_the_modes(random_law):
+    one, pool = random_law([5.0, 1.0, 0.2]), random_law([3.0, 2.0, 1.0])
+    pair = LinearDenoiser(Gaussian(one.mean, one.eigenvalues, pool.basis)), LinearDenoiser(pool)
+    guided = GuidedDenoiser(*pair, 2.5)
+    moved = guided(pool.mean + pool.basis, 0.8) - guided(pool.mean[None], 0.8)
+    np.testing.assert_allclose(moved, guided.gains(0.8)[:, None] * pool.basis, atol=1e-12)
+    assert GuidedDenoiser(LinearDenoiser(PLANE), LinearDenoiser(PLANE), 7).gains(
+        0.8
+    ) == pytest.approx(LinearDenoiser(PLANE).gains(0.8))
+
+
+GUIDANCE = {
+    "a weight that is no number": (
+        lambda: GuidedDenoiser(LinearDenoiser(PLANE), LinearDenoiser(PLANE), "strong"),
+        "weight is strong",
+    ),
+    "an infinite weight": (
+        lambda: GuidedDenoiser(LinearDenoiser(PLANE), LinearDenoiser(PLANE), np.inf),
+        "weight is inf",
+    ),
+    "a law for a denoiser": (
+        lambda: GuidedDenoiser(LinearDenoiser(PLANE), PLANE, 2.0),
+        "unconditional is Gaussian(dim=2, rank=2); expected a Callable",
+    ),
+    "gains of what is not linear": (
+        lambda: GuidedDenoiser(EmpiricalBayes(Y), LinearDenoiser(PLANE), 2.0).gains(1.0),
+        "expected a LinearDenoiser",
+    ),
+    "gains of two bases": (
+        lambda: GuidedDenoiser(
+            LinearDenoiser(PLANE),
+            LinearDenoiser(Gaussian(np.zeros(2), [2, 1], [[0, 1], [1, 0]])),
+            2,
+        ).gains(1.0),
+        "different bases",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GUIDANCE)
+def test_wrong_guidance_is_named(case):
+    call, message = GUIDANCE[case]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

@@ -12,7 +12,7 @@ import pytest
 from scipy.integrate import quad
 
 from lindiff.clocks import clock
-from lindiff.denoisers import LinearDenoiser, hard_threshold, project, wiener
+from lindiff.denoisers import GuidedDenoiser, LinearDenoiser, hard_threshold, project, wiener
 from lindiff.gaussian import Gaussian
 from lindiff.laws import affine_map, contributions, draw, law
 from lindiff.mixtures import EmpiricalBayes
@@ -661,3 +661,46 @@ def test_the_chain_of_posterior_means_telescopes(rng):
     sigmas = np.append(np.sort(rng.uniform(0.1, 6.0, 40))[::-1], 0.0)
     gain = law(denoiser, sigmas, step=ddpm).gain[-1]  # its mean is the posterior mean
     np.testing.assert_allclose(gain, lam / (lam + sigmas[0] ** 2), rtol=1e-12)
+
+
+# ---------------------------------------------------------------- guidance
+
+
+@pytest.mark.parametrize(
+    ("weight", "one", "pool"), [(1.5, 2.0, 5.0), (2.5, 6.0, 5.0), (4.0, 1.0, 3.0)]
+)
+def test_one_guidance_weight_has_the_variances_of_flow_and_equation(weight, one, pool):
+    ratio = one / pool
+    average = quad(lambda a: (ratio + (1 - ratio) * a) ** (2 * weight - 2), 0, 1)[0]
+    pair = [LinearDenoiser(Gaussian([0.0], [v], [[1.0]])) for v in (one, pool)]
+    guided = GuidedDenoiser(*pair, weight)
+    sigmas = geometric(2000, 1e-2, 1e3)  # h = 0.012 in log sigma^2: DDPM errs by some h / 2
+    for step, expected, error in (
+        (heun, one * ratio ** (weight - 1), 1e-3),
+        (ddpm, one * average, 2e-2),
+    ):
+        found = law(guided, sigmas, step=step).variance[-1, 0]
+        assert found == pytest.approx(expected, rel=error)
+
+
+def test_a_guided_sampler_keeps_to_the_law_of_its_determinant():
+    rng = np.random.default_rng(3)
+    laws = [Gaussian.fit(rng.standard_normal((9, 3))) for _ in range(2)]  # no common basis
+    guided = GuidedDenoiser(*map(LinearDenoiser, laws), 2.5)
+    sigmas = geometric(300, 1e-3, 1e2)
+    response = sigmas[0] * affine_map(guided, sigmas, 3, step=heun).matrix
+    one, pool = (np.log(law.eigenvalues).sum() for law in laws)
+    found = 2 * np.linalg.slogdet(response)[1]
+    assert found == pytest.approx(2.5 * one - 1.5 * pool, abs=0.01)
+
+
+@pytest.mark.parametrize("step", [ddim, ddpm, heun, ddim_eta(0.5)])
+def test_the_law_of_a_guided_denoiser_is_its_affine_map(random_law, step):
+    pool = random_law([3.0, 2.0, 1.0])
+    one = Gaussian(pool.mean, [4.0, 0.5, 0.1], pool.basis)
+    guided = GuidedDenoiser(LinearDenoiser(one), LinearDenoiser(pool), 3.0)
+    end, dim = law(guided, FINE, step=step), pool.dim
+    total = affine_map(guided, FINE, dim, step=step)
+    covariance = FINE[0] ** 2 * total.matrix @ total.matrix.T + total.covariance
+    along = pool.basis @ covariance @ pool.basis.T
+    np.testing.assert_allclose(along, np.diag(end.variance[-1]), atol=1e-12)

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 import lindiff
-from lindiff import EmpiricalBayes, GaussianMixture, LinearDenoiser, ddim_eta, types
+from lindiff import (
+    EmpiricalBayes,
+    GaussianMixture,
+    GuidedDenoiser,
+    LinearDenoiser,
+    ddim_eta,
+    types,
+)
 from lindiff.deep.adapters import DiffusersDenoiser
 from lindiff.deep.networks import Rows, UNet
 
@@ -188,10 +195,18 @@ def test_the_annotated_methods_include_those_of_every_kind():
 
 def test_denoisers_take_what_their_protocol_says():
     wanted = names(types.Denoiser.__call__)
-    for kind in (LinearDenoiser, GaussianMixture, EmpiricalBayes, Rows, DiffusersDenoiser):
+    for kind in (
+        LinearDenoiser,
+        GuidedDenoiser,
+        GaussianMixture,
+        EmpiricalBayes,
+        Rows,
+        DiffusersDenoiser,
+    ):
         assert names(kind.__call__) == wanted, kind
     assert names(UNet.forward) == wanted
-    assert names(LinearDenoiser.gains) == names(types.HasGains.gains)
+    for kind in (LinearDenoiser, GuidedDenoiser):
+        assert names(kind.gains) == names(types.HasGains.gains)
 
 
 def test_step_rules_take_what_their_protocol_says():
@@ -212,8 +227,8 @@ FLOORS = [
     {"gaussian", "power", "spiked", "draws"},
     {"denoisers", "frequency", "data", "pca"},
     {"mixtures", "finite_data", "samplers", "chains"},
-    {"laws"},
-    {"clocks", "_mistakes", "_measure", "testing", "deep"},
+    {"laws", "multistep"},
+    {"clocks", "levels", "_mistakes", "_measure", "testing", "deep"},
 ]
 
 

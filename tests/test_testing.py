@@ -20,6 +20,7 @@ RULES = {
     "ddpm": lindiff.ddpm,
     "eta": lindiff.ddim_eta(0.6),
     "heun": lindiff.heun,
+    "2m": lindiff.dpmpp_2m,
 }
 
 
@@ -104,7 +105,7 @@ def test_the_samplers_of_the_package_agree(rule, dtype):
         ours(RULES[rule]), SIGMAS, step=RULES[rule], like=like, rng=1, draws=2000
     )
     assert found.explanations == ()
-    assert (found.draws == 0) == (rule in ("ddim", "heun"))
+    assert (found.draws == 0) == (rule in ("ddim", "heun", "2m"))
     if not found.draws and dtype == "float64":
         errors = (found.variance_error, found.response_error, found.bias)
         assert max(np.abs(error).max() for error in errors) < 1e-13
@@ -334,6 +335,8 @@ ELSEWHERE = {  # mistakes that the tests below make in other coordinates or for 
     "one step too many: it denoises down to sigma = 0",
     "Euler's step is taken for Heun's",
     "Heun's step is taken",
+    "Euler's step is taken for that of DPM-Solver++ (2M)",
+    "the step of DPM-Solver++ (2M) is taken",
     "the covariance of x given the state is drawn too (exact ancestral step)",
 }
 
@@ -374,6 +377,8 @@ def test_rules_are_told_apart():
     pairs = {
         "Euler's step is taken for Heun's": (lindiff.ddim, lindiff.heun),
         "Heun's step is taken": (lindiff.heun, lindiff.ddim),
+        "Euler's step is taken for that of DPM-Solver++ (2M)": (lindiff.ddim, lindiff.dpmpp_2m),
+        "the step of DPM-Solver++ (2M) is taken": (lindiff.dpmpp_2m, lindiff.ddim),
         "the covariance of x given the state is drawn too (exact ancestral step)": (
             lindiff.ancestral,
             lindiff.ddpm,
