@@ -45,7 +45,7 @@ class Multistep:
         def rule(
             x: Any, denoised: Any, sigma: float, sigma_next: float, denoiser: Denoiser | None
         ) -> tuple[Any, float]:
-            past.append((sigma, denoised))
+            past.append((sigma, 1 * denoised))  # a copy: a denoiser may write into its last output
             del past[:-4]  # a state of a network is large
             if len(past) > 1 and sigma_next > 0:
                 denoised = self.extrapolate(past, sigma_next)

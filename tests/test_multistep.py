@@ -99,6 +99,30 @@ def test_runs_do_not_share_their_memory(rng):
     np.testing.assert_array_equal(last.x, alone.x)
 
 
+class Reusing:
+    """A denoiser that writes each estimate into the array of the one before."""
+
+    def __init__(self, denoiser):
+        self.denoiser, self.buffer = denoiser, None
+
+    def __call__(self, y, sigma):
+        estimate = self.denoiser(y, sigma)
+        self.buffer = 1 * estimate if self.buffer is None else self.buffer
+        self.buffer[...] = estimate
+        return self.buffer
+
+
+@pytest.mark.parametrize("step", [dpmpp_2m, Multistep(lambda past, _: past[0][1])])
+@pytest.mark.parametrize("array", [np.asarray, torch.tensor])
+def test_a_denoiser_may_reuse_the_array_of_its_estimates(rng, array, step):
+    model = Gaussian(np.ones(3), [3.0, 1.0, 0.2], np.eye(3))
+    mixture = GaussianMixture([0.5, 0.5], [model, Gaussian(np.zeros(3), [1.0], np.eye(3)[:1])])
+    y = array(9 * rng.standard_normal((5, 3)))
+    *_, fresh = sample(mixture, y, LEVELS, step=step)
+    *_, reused = sample(Reusing(mixture), y, LEVELS, step=step)
+    np.testing.assert_array_equal(np.asarray(reused.x), np.asarray(fresh.x))
+
+
 def test_samples_draws_and_maps_have_its_law(rng):
     basis = np.linalg.qr(rng.standard_normal((4, 4)))[0]
     denoiser = LinearDenoiser(Gaussian(np.arange(4.0), [4.0, 1.0, 0.1], basis[:3]))
