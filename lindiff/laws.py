@@ -355,7 +355,8 @@ def affine_map(
     matrix, offset, covariance = unit * np.eye(dim), np.zeros(dim), np.zeros((dim, dim))
 
     def linear(rows: np.ndarray, sigma: float) -> np.ndarray:
-        at_zero = _denoise(denoiser, np.zeros((1, dim)), sigma)
+        # a copy, for the denoiser may write the next result into the same array
+        at_zero = 1 * _denoise(denoiser, np.zeros((1, dim)), sigma)
         return _denoise(denoiser, rows, sigma) - at_zero
 
     for sigma in sigmas[sigmas > 0].tolist():

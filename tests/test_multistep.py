@@ -100,16 +100,16 @@ def test_runs_do_not_share_their_memory(rng):
 
 
 class Reusing:
-    """A denoiser that writes each estimate into the array of the one before."""
+    """A denoiser that writes each estimate into the last array of its shape."""
 
     def __init__(self, denoiser):
-        self.denoiser, self.buffer = denoiser, None
+        self.denoiser, self.buffers = denoiser, {}
 
     def __call__(self, y, sigma):
         estimate = self.denoiser(y, sigma)
-        self.buffer = 1 * estimate if self.buffer is None else self.buffer
-        self.buffer[...] = estimate
-        return self.buffer
+        buffer = self.buffers.setdefault(estimate.shape, 1 * estimate)
+        buffer[...] = estimate
+        return buffer
 
 
 @pytest.mark.parametrize("step", [dpmpp_2m, Multistep(lambda past, _: past[0][1])])
@@ -121,6 +121,15 @@ def test_a_denoiser_may_reuse_the_array_of_its_estimates(rng, array, step):
     *_, fresh = sample(mixture, y, LEVELS, step=step)
     *_, reused = sample(Reusing(mixture), y, LEVELS, step=step)
     np.testing.assert_array_equal(np.asarray(reused.x), np.asarray(fresh.x))
+
+
+@pytest.mark.parametrize("step", [ddim, dpmpp_2m])
+def test_the_map_of_a_denoiser_that_reuses_its_array_is_right(step):
+    denoiser = LinearDenoiser(Gaussian(np.ones(3), [3.0, 1.0, 0.2], np.eye(3)))
+    fresh = affine_map(denoiser, LEVELS, 3, step=step)
+    reused = affine_map(Reusing(denoiser), LEVELS, 3, step=step)
+    np.testing.assert_array_equal(reused.matrix, fresh.matrix)
+    np.testing.assert_array_equal(reused.offset, fresh.offset)
 
 
 def test_samples_draws_and_maps_have_its_law(rng):
