@@ -42,8 +42,7 @@ test: $(STAMP) ## lint, types, unit tests, doctests, the form of the notebooks, 
 	PYTHONPATH=tests $(PYTEST) $(NBVAL) $(NOTEBOOKS)
 
 check-book: $(STAMP) ## test the built site in a real browser (needs Chromium)
-	LINDIFF_RENDERED=required $(PYTEST) --dist load -m rendered tests/test_rendered.py
-	LINDIFF_RENDERED=required $(PYTEST) --dist load -m rendered tests/test_laboratories.py
+	LINDIFF_RENDERED=required $(PYTEST) --dist load -m rendered tests/test_rendered.py tests/test_laboratories.py
 
 check: ## every gate: test, book and check-book, in this order
 	$(MAKE) test

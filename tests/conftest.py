@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import settings
+from rendered import addresses, browser, site, visit  # noqa: F401  # fixtures of the built book
 
 from lindiff.gaussian import Gaussian
 

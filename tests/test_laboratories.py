@@ -6,20 +6,10 @@ import re
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from rendered import LAPTOP, PHONE, SITE, axe_faults, missing
 from script_numbers import COMPARISONS, digit_model, flow_pictures
-from test_rendered import (  # noqa: F401  # fixtures: a name that a test asks for
-    LAPTOP,
-    PHONE,
-    SITE,
-    addresses,
-    axe_faults,
-    browser,
-    missing,
-    site,
-    visit,
-)
 
-pytestmark = pytest.mark.rendered
+pytestmark = [pytest.mark.rendered, pytest.mark.usefixtures("site")]
 
 INDEX = "book/index.html"
 SAMPLERS = "book/laboratory-samplers.html"
@@ -29,7 +19,7 @@ HIGH, LOW = 20, 0.03  # levels of the first page
 
 
 @pytest.fixture
-def live(visit):  # noqa: F811
+def live(visit):
     """A function that opens a page and waits until its figure is there."""
     if not (SITE / SPIKE).is_file():
         missing(f"the page {SPIKE}", "run `make book` first")
@@ -303,7 +293,7 @@ def test_the_focus_is_seen(live, name):
 
 
 @pytest.mark.parametrize("name", LIVE)
-def test_without_scripts_there_are_words(browser, addresses, name):  # noqa: F811
+def test_without_scripts_there_are_words(browser, addresses, name):
     context = browser.new_context(java_script_enabled=False, viewport=LAPTOP)
     page = context.new_page()
     page.goto(addresses["http"] + name)

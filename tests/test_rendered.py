@@ -1,132 +1,27 @@
-"""The built book, read in a real browser: offline, without errors, by keyboard, on a phone.
-
-`make check-book` sets LINDIFF_RENDERED=required: a missing book or browser is then a failure. In a
-plain run of pytest these tests are skipped when one of the two is missing.
-"""
+"""The built book, read in a real browser: offline, without errors, by keyboard, on a phone."""
 
 import functools
 import math
-import os
 import re
-import shutil
-import threading
-from collections import namedtuple
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
 from bs4 import BeautifulSoup
 from offline import built_pages
+from rendered import LAPTOP, PHONE, SITE, axe_faults, unfold
 
 from lindiff.book.plots import SMALLEST_TEXT
 
-SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 PAGES = [page.relative_to(SITE).as_posix() for page in built_pages(SITE)]
 SLIDES = "slides/index.html"
 # The first page of the folder only forwards to the title page of the book.
 CONTENT = [page for page in PAGES if page not in ("index.html", SLIDES)]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
-PHONE = {"width": 390, "height": 844}
-LAPTOP = {"width": 1280, "height": 800}
 # The pages on which every formula, figure and line of code fits: all but those named here.
 TOO_WIDE = ("book/api.html",)  # formulas in docstrings
 FITTING = [page for page in CONTENT if page not in TOO_WIDE]
 
-pytestmark = pytest.mark.rendered
-
-
-def missing(what, remedy):
-    """Skip, or fail where the book must be tested."""
-    message = f"{what} is missing: {remedy}"
-    if os.environ.get("LINDIFF_RENDERED") == "required":
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def site():
-    if not CHAPTERS:
-        missing(f"a built book in {SITE}", "run `make book` first")
-    return SITE
-
-
-@pytest.fixture(scope="session")
-def browser(site):
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        missing("Chromium", "on Debian or Ubuntu, run `apt-get install chromium`")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture(scope="session")
-def addresses(site):
-    """The two places where readers open the book: a web server, and their own disk."""
-    handler = functools.partial(Quiet, directory=str(site))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {"http": f"http://127.0.0.1:{server.server_port}/", "file": f"{site.as_uri()}/"}
-        server.shutdown()
-
-
-Visit = namedtuple("Visit", "page outside complaints")
-
-
-@pytest.fixture
-def visit(browser, addresses):
-    """A function that opens a page and notes all it asks for and all it complains of."""
-    contexts = []
-
-    def open_page(name, where="http", **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page, outside, complaints = context.new_page(), [], []
-        inside = (addresses[where], "data:", "blob:")
-        page.on("request", lambda r: r.url.startswith(inside) or outside.append(r.url))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("response", lambda r: r.status < 400 or complaints.append(f"{r.status} {r.url}"))
-        page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url[:200]}"))
-        page.on(
-            "console",
-            lambda m: m.type not in ("error", "warning") or complaints.append(m.text),
-        )
-        page.goto(addresses[where] + name, wait_until="load")
-        if name != "index.html":  # this one is left again at once, and nothing can be asked of it
-            settle(page)
-        return Visit(page, outside, complaints)
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def settle(page):
-    """Wait until the letters of the formulas are there."""
-    page.evaluate("async () => { await document.fonts.ready }")
-
-
-def unfold(page):
-    """Open every fold and every solution of a page."""
-    page.evaluate("""() => {
-      document.querySelectorAll('#main-content details').forEach(fold => { fold.open = true });
-      document.querySelectorAll('.toggle-hidden button.toggle-button').forEach(b => b.click());
-    }""")
-    page.wait_for_timeout(500)  # solutions fade in
+pytestmark = [pytest.mark.rendered, pytest.mark.usefixtures("site")]
 
 
 def test_there_is_a_book_and_a_browser(browser):
@@ -286,19 +181,6 @@ def test_page_is_accessible(visit, name):
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(1500)
     assert axe_faults(page, "dark", {"runOnly": ["color-contrast"]}) == []
-
-
-def axe_faults(page, theme, options):
-    """Return what axe-core objects to in the page as it is shown now."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    options |= {"resultTypes": ["violations"], "preload": False}
-    return [
-        f"{theme}: {fault['id']}: {node['html'][:200]}"
-        for fault in Axe().run(page, options=options).response["violations"]
-        for node in fault["nodes"]
-    ]
 
 
 def test_the_folder_opens_the_title_page(visit):
