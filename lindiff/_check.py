@@ -57,7 +57,9 @@ def centred(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     apart = x - x[0]
     shift = apart.mean(axis=0)
-    return x[0] + shift, apart - shift
+    mean = x[0] + shift
+    apart -= shift  # in place: large data are not copied twice
+    return mean, apart
 
 
 def holds(condition: object) -> bool:

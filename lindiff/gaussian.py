@@ -101,7 +101,8 @@ class Gaussian:
         mean, centred = _check.centred(x)
         if rank == 0:
             return cls(mean, np.empty(0), np.empty((0, d)))
-        if n > d:  # the d x d eigenproblem is smaller than the SVD of the data
+        # The d x d eigenproblem is smaller than the SVD of the data, or only its top is wanted.
+        if n > d or (2 * n > d and 4 * rank < d):
             values, vectors = scipy.linalg.eigh(
                 centred.T @ centred / n, subset_by_index=(d - rank, d - 1)
             )

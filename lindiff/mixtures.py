@@ -171,12 +171,15 @@ class EmpiricalBayes:
     x: np.ndarray
     _centre: np.ndarray = field(init=False)
     _apart: np.ndarray = field(init=False)
+    _half: np.ndarray = field(init=False)  # squared lengths of the rows of `_apart`, over 2
 
     def __init__(self, x: npt.ArrayLike) -> None:
         x = _check.array("x", x, 2)
         _check.integer("number of samples (rows of x)", len(x), 1)
         centre, apart = _check.centred(x)  # distances far from the origin would lose their digits
-        for name, value in (("x", x.copy()), ("_centre", centre), ("_apart", apart)):
+        half = (apart**2).sum(axis=1) / 2
+        named = (("x", x.copy()), ("_centre", centre), ("_apart", apart), ("_half", half))
+        for name, value in named:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -196,7 +199,7 @@ class EmpiricalBayes:
         xp = _rows(y, self.x.shape[1])
         smallest = float(xp.finfo(y.dtype).smallest_normal)
         variance = _check.number("sigma", sigma, smallest**0.4) ** 2
-        centre, x, half = _like(y, xp, self._centre, self._apart, (self._apart**2).sum(axis=1) / 2)
+        centre, x, half = _like(y, xp, self._centre, self._apart, self._half)
         return _softmax(xp, ((y - centre) @ x.T - half) / variance)
 
     def __call__(self, y: Any, sigma: float) -> Any:

@@ -159,40 +159,47 @@ def _cut(share: float) -> ValueError:
 
 
 class Differences(NamedTuple):
-    """A random w, central differences along it, and what rounding does to that of the usual step.
+    """A random w, a central difference of the usual step along it, and what rounding does to that.
 
-    The steps are a small one, the usual one, and a large one.
+    `along` computes others, of that many usual steps: they matter only where this one disagrees.
     """
 
     w: Tensor
-    fine: Tensor
     near: Tensor
-    far: Tensor
+    along: Callable[[float], Tensor]
     rounding: float
 
 
 def differences(denoiser: Denoiser, y: Tensor, sigma: float, denoised: Tensor) -> Differences:
-    """Return central differences along a random w, of a sixteenth, one and four usual steps."""
+    """Return the central difference of the usual step along a random w, and a way to others."""
+    y = y.clone()  # a later change by its owner must not reach the other steps
     w = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
     length = step_length(y, sigma)
-    fine, near, far = (_slope(denoiser, y, sigma, w, part * length) for part in (_FINE, 1, 4))
+
+    def along(part: float) -> Tensor:
+        return _slope(denoiser, y, sigma, w, part * length)
+
     rounding = 20 * torch.finfo(y.dtype).eps * float(denoised.norm() * w.norm()) / (2 * length)
-    return Differences(w, fine, near, far, rounding)
+    return Differences(w, along(1), along, rounding)
 
 
 def require_same(product: Tensor, found: Differences) -> None:
-    """Raise ValueError if J w is not what differences say, alike for all steps.
+    """Raise ValueError if J w is not what differences say, alike for a small and a large step.
 
     All pixels are compared, so that a cut at a few of them is seen.
     """
-    fine, near, far = (float((product - slope).norm()) for slope in found[1:4])
-    size = float(product.norm())
-    if min(near, far) < found.rounding:
+    near, size = float((product - found.near).norm()), float(product.norm())
+    if near < found.rounding or near <= 0.05 * size:
+        return
+    slope = found.along(4)
+    far = float((product - slope).norm())
+    if far < found.rounding or far <= 0.05 * size:
         return  # where the derivative is nearly zero, as between far clusters
-    agree = float((found.near - found.far).norm()) < 0.3 * near
     # At a kink, or where the network is steep, the difference of a small step is right.
-    if agree and min(near, far) > 0.05 * size and fine > 0.5 * near:
-        raise _cut(near / max(size, float(found.near.norm())))
+    if float((found.near - slope).norm()) < 0.3 * near:
+        fine = float((product - found.along(_FINE)).norm())
+        if fine > 0.5 * near:
+            raise _cut(near / max(size, float(found.near.norm())))
 
 
 def _require_connected(
