@@ -7,6 +7,9 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # TORCH=cpu installs PyTorch's CPU build, which is all the book needs: 2 GB instead of 8 on Linux.
 TORCH  ?=
+# SOLUTIONS=no leaves every solution, model answer and key out of `make book` and `make dist`.
+SOLUTIONS ?= yes
+WITHOUT := $(if $(filter no,$(SOLUTIONS)),--no-solutions)
 # Sets of other seeds for `make reseed`.
 SHIFTS ?= 10
 
@@ -22,7 +25,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help book test check-book check reseed parameters reading sample kernels bench audit train train-family jacobians cover lab notebooks student \
-        dist clean
+        assignments dist instructors clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +34,8 @@ $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) book/install.py $(if $(filter cpu,$(TORCH)),--cpu)
 	@touch $@
 
-book: $(STAMP) ## build the site in _build/html; any warning is an error
-	$(BIN)/python book/build.py --jobs $(JOBS)
+book: $(STAMP) ## build the site in _build/html; any warning is an error; SOLUTIONS=no: one for students
+	$(BIN)/python book/build.py --jobs $(JOBS) $(WITHOUT)
 
 test: $(STAMP) ## lint, types, unit tests, doctests, the form of the notebooks, and their values
 	$(BIN)/ruff check .
@@ -97,9 +100,14 @@ notebooks: $(STAMP) ## run the notebooks and write them in the form that the tes
 student: $(STAMP) ## write copies of the notebooks without solutions into _build/student
 	$(BIN)/python book/student.py
 
-dist: book ## pack the site into one zip, to read and teach without a network
-	cd _build && ../$(BIN)/python -m zipfile -c lindiff-book.zip html
-	@echo "_build/lindiff-book.zip: unpack it and open html/index.html"
+assignments: $(STAMP) ## write the assignments of the six sessions into _build/assignments
+	$(BIN)/python book/assignments.py
+
+dist: book ## pack the site into one zip, to read and teach without a network; SOLUTIONS=no: for students
+	$(BIN)/python book/bundle.py site $(WITHOUT)
+
+instructors: book assignments ## pack site, assignments, rubrics, votes and exam questions for instructors
+	$(BIN)/python book/bundle.py instructors
 
 clean: ## remove what was built; the virtual environment stays
 	rm -rf _build .benchmarks .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

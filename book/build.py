@@ -1,11 +1,14 @@
 """Run the chapters, several at a time, and build the site: what `make book` calls.
 
-    python book/build.py [--jobs 2]
+    python book/build.py [--jobs 2] [--no-solutions]
 
 Each chapter runs in a fresh kernel with one BLAS thread, and goes into the cache from which Jupyter
 Book makes the pages; a chapter whose code did not change is not run again, unless the package or
 the pins changed. A chapter that fails costs its own page and no other. The exit status is then 1,
 and the last lines say which cell of which chapter failed, and why.
+
+With `--no-solutions` the pages, their notebooks, the model answers of the exam and the slides are
+made from copies without solutions, so that no page and no file of the site has any.
 """
 
 import argparse
@@ -21,13 +24,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
+import student
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
-CACHE, KEY, SITE = BUILD / ".jupyter_cache", BUILD / "cache-key", BUILD / "html"
+CACHE, KEY = BUILD / ".jupyter_cache", BUILD / "cache-key"
+COPY, SITE = BUILD / "without-solutions", BUILD / "html"
 TIMEOUT = 300
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # A message of every kernel, about a network that this book does not use.
@@ -84,10 +89,7 @@ def run_chapters(paths, jobs):
             (path, notebook), result = tasks[task], task.result()
             name = path.relative_to(ROOT)
             if result.err is None:
-                seconds = {"execution_seconds": result.time}
-                record = cache.add_nb_to_project(str(path))
-                bundle = CacheBundleIn(notebook, record.uri, data=seconds)
-                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+                keep(cache, path, notebook, {"execution_seconds": result.time})
                 print(f"{name} ran in {result.time:.0f} s", flush=True)
             else:
                 failures[name] = f"cell {failed_cell(notebook)}: {reason(result.err)}"
@@ -95,12 +97,44 @@ def run_chapters(paths, jobs):
     return failures
 
 
-def build_pages():
-    """Build the site from clean folders; return the exit status and all warnings."""
-    for folder in (SITE, BUILD / ".doctrees"):  # what is no page any more would stay
-        shutil.rmtree(folder, ignore_errors=True)
+def keep(cache, path, notebook, data):
+    """Put what a chapter has computed into a cache."""
+    record = cache.add_nb_to_project(str(path))
+    bundle = CacheBundleIn(notebook, record.uri, data=data)
+    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def copy_without_solutions(paths):
+    """Copy the book without solutions, and what its chapters have computed; return the folder."""
+    shutil.rmtree(COPY, ignore_errors=True)
+    unwanted = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(ROOT / "book", COPY / "book", ignore=unwanted)
+    for name in ("_config.yml", "_toc.yml", "requirements.txt"):
+        shutil.copy(ROOT / name, COPY / name)
+    (COPY / "notebooks").mkdir()
+    cache, copied = get_cache(str(CACHE)), get_cache(str(COPY / "_build" / ".jupyter_cache"))
+    for path in paths:
+        whole = nbformat.read(path, as_version=4)
+        target = COPY / "notebooks" / path.name
+        nbformat.write(student.for_the_site(whole), target)
+        try:
+            pk, run = cache.merge_match_into_notebook(whole)
+        except KeyError:  # it failed, and will fail again on its page
+            continue
+        keep(copied, target, student.for_the_site(run), cache.get_cache_record(pk).data)
+    for page in (COPY / "book").rglob("*.md"):
+        clean = student.deck if page.parent.name == "slides" else student.page
+        page.write_text(clean(page.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.rmtree(COPY / "book" / "teaching" / "assignments", ignore_errors=True)
+    return COPY
+
+
+def build_pages(root):
+    """Build the site of the book in `root` from clean folders; return the status and warnings."""
+    for name in ("html", ".doctrees"):  # what is no page any more would stay
+        shutil.rmtree(root / "_build" / name, ignore_errors=True)
     jupyter_book = "from jupyter_book.cli.main import main; main()"
-    command = [sys.executable, "-c", jupyter_book, "build", str(ROOT)]
+    command = [sys.executable, "-c", jupyter_book, "build", str(root)]
     process = subprocess.Popen(
         [*command, "--all", "-n", "-W", "--keep-going"], stderr=subprocess.PIPE, text=True
     )
@@ -124,15 +158,24 @@ def main(arguments=None):
     """Build the book; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="chapters at a time")
-    jobs = parser.parse_args(arguments).jobs
+    parser.add_argument("--no-solutions", action="store_true", help="a site for students")
+    options = parser.parse_args(arguments)
     # one thread a kernel: the same figures on every machine, and as many kernels as cores
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     start = time.monotonic()
     forget_old_runs()
-    failures = run_chapters(sorted((ROOT / "notebooks").glob("*.ipynb")), jobs)
+    chapters = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    failures = run_chapters(chapters, options.jobs)
     ran = time.monotonic() - start
-    status, warnings = build_pages()
+    site = SITE
+    if options.no_solutions:
+        status, warnings = build_pages(copy_without_solutions(chapters))
+        site = BUILD / "html-without-solutions"
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.move(COPY / "_build" / "html", site)
+    else:
+        status, warnings = build_pages(ROOT)
     took = time.monotonic() - start
     print(f"\nchapters {ran:.0f} s, pages {took - ran:.0f} s, together {took:.0f} s")
     for name, text in failures.items():
@@ -142,7 +185,7 @@ def main(arguments=None):
     if failures or status:
         print(f"The book has faults: {len(failures)} failed chapters, {len(warnings)} warnings.")
         return 1
-    print(f"The book is built: {SITE.relative_to(ROOT) / 'index.html'}")
+    print(f"The book is built: {site.relative_to(ROOT) / 'index.html'}")
     return 0
 
 

@@ -56,6 +56,39 @@ def test_a_python_that_does_not_fit_ends_with_a_sentence_and_installs_nothing(
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
 
 
+EXERCISES = """## Exercises
+
+:::{exercise} In words
+:label: ex-good-words
+
+*Derive.* Why?
+:::
+
+:::{solution} ex-good-words
+:class: dropdown
+
+SECRET, because.
+:::
+
+:::{exercise} In code
+:label: ex-good-code
+
+*Compute.* How much?
+:::
+
+:::{solution-start} ex-good-code
+:class: dropdown
+:::
+"""
+END = ":::{solution-end}\n:::"
+
+
+def solved():
+    """The end of a chapter: two exercises with solutions."""
+    code = new_code_cell("print('SECRET', 6 * 7)")
+    return [new_markdown_cell(EXERCISES), code, new_markdown_cell(END)]
+
+
 def chapter(title, figure, *cells):
     meta = {"mystnb": {"image": {"alt": "A line."}, "figure": {"caption": "A", "name": figure}}}
     code = [new_code_cell(source) for source in cells]
@@ -69,7 +102,7 @@ def broken(tmp_path_factory):
     """The folder of such a book, and what building it gave."""
     folder = tmp_path_factory.mktemp("broken")
     shutil.copy(ROOT / "_config.yml", folder)
-    for name in ("_ext", "_static", "build.py"):
+    for name in ("_ext", "_static", "build.py", "student.py"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         (folder / "book").mkdir(exist_ok=True)
         copy(ROOT / "book" / name, folder / "book" / name)
@@ -79,27 +112,32 @@ def broken(tmp_path_factory):
         "  - file: notebooks/bad\n  - file: notebooks/good\n",
         "book/references.bib": "",
         "book/index.md": "# A book\n\n```{runs}\n```\n",
-        "book/slides.md": "# Slides\n\n![](fig-good)\n\n---\n\n## Next\n\n![](fig-bad)\n",
+        "book/slides/talk.md": "# Slides\n\n![](fig-good)\n\nNote: 2 minutes.\n\n---\n\n"
+        "## Next\n\n![](fig-bad)\n\nNote: 3 minutes. Point at the line.\n",
     }
     for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "notebooks").mkdir()
     for name, cells in (
         ("good", ["print('made here')"]),
         ("bad", ["x = 1", "if x:\n    raise ValueError('it broke')"]),
     ):
-        nbformat.write(
-            chapter(name.title(), f"fig-{name}", *cells), folder / "notebooks" / f"{name}.ipynb"
-        )
-    done = subprocess.run(
-        [sys.executable, "book/build.py", "--jobs", "2"],
+        notebook = chapter(name.title(), f"fig-{name}", *cells)
+        notebook.cells += solved() if name == "good" else []
+        nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+    return folder / "_build" / "html", run_build(folder)
+
+
+def run_build(folder, *options):
+    return subprocess.run(
+        [sys.executable, "book/build.py", "--jobs", "2", *options],
         cwd=folder,
         env=os.environ | {"NO_COLOR": "1"},
         capture_output=True,
         text=True,
         timeout=240,
     )
-    return folder / "_build" / "html", done
 
 
 def test_the_last_lines_say_which_cell_of_which_chapter_failed_and_why(broken):
@@ -118,14 +156,12 @@ def test_a_failed_chapter_costs_no_other_page(broken):
 
 def test_a_failed_chapter_costs_its_place_on_the_slides_and_not_the_slides(broken):
     site, done = broken
-    first, second = BeautifulSoup((site / "slides/index.html").read_text(), "html.parser")(
-        "section"
-    )
+    first, second = BeautifulSoup((site / "slides/talk.html").read_text(), "html.parser")("section")
     assert first.find("img")["alt"] == "A line."
     assert second.find("p", class_="missing").get_text() == (
         "The figure fig-bad is missing in this build."
     )
-    assert "slides.md shows 'fig-bad', which is no figure here" in done.stderr
+    assert "talk.md shows 'fig-bad', which is no figure here" in done.stderr
 
 
 def test_the_status_page_tells_the_truth_in_words(broken):
@@ -150,3 +186,18 @@ def test_what_ran_once_is_not_run_again(broken):
     )
     assert "good.ipynb ran in" in done.stdout
     assert again.stdout == "{}\n", again.stderr
+
+
+def test_a_site_without_solutions_has_none_in_any_file(broken):
+    site, _ = broken
+    assert "SECRET" in (site / "notebooks" / "good.html").read_text()
+    assert any("SECRET" in path.read_text() for path in (site / "_sources").rglob("*.ipynb"))
+    done = run_build(site.parents[1], "--no-solutions")
+    assert "FAILED: notebooks/bad.ipynb" in done.stdout and "good.ipynb ran" not in done.stdout
+    copy = site.with_name("html-without-solutions")
+    page = (copy / "notebooks" / "good.html").read_text()
+    assert "made here" in page and "How much?" in page and "_images/" in page
+    texts = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    assert [path for path, text in texts.items() if b"SECRET" in text] == []
+    assert [path for path, text in texts.items() if b"Point at the line" in text] == []
+    assert "SECRET" in (site / "notebooks" / "good.html").read_text(), "the other site has changed"

@@ -340,6 +340,28 @@ CHECK = {
 }
 
 
+TALK = """# One
+
+![](fig-dot)
+
+- $a<b_1$
+
+Note: 3 minutes. Slowly.
+
+---
+
+Block: The end
+
+## Two
+
+. . .
+
+- at last
+
+Note: 1 minute.
+"""
+
+
 def notebook(source, text="The gain is $1/2$."):
     cells = [
         nbformat.v4.new_markdown_cell(f"# A chapter\n\n{text}"),
@@ -363,9 +385,8 @@ def build(folder, pages, **environment):
         "format: jb-book\nroot: book/index\nchapters:\n"
         + "".join(f"  - file: {Path(name).with_suffix('')}\n" for name in list(pages)[1:])
     )
-    (folder / "book" / "slides.md").write_text(
-        "# One\n\n![](fig-dot)\n\n- $a<b_1$\n\nNote: slowly\n\n---\n\n## Two\n"
-    )
+    (folder / "book" / "slides").mkdir()
+    (folder / "book" / "slides" / "talk.md").write_text(TALK)
     for name, text in pages.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -418,7 +439,7 @@ def test_the_pages_bring_what_they_need(good_book):
 
 
 def test_the_formulas_are_set(good_book):
-    for name in ("book/index.html", "notebooks/chapter.html", "slides/index.html"):
+    for name in ("book/index.html", "notebooks/chapter.html", "slides/talk.html"):
         text = (good_book / name).read_text()
         assert "<mjx-container" in text and "tex-inline" not in text
         assert re.search(r'mathjax/formulas\.css\?v=[0-9a-f]{8}"', text)
@@ -440,15 +461,24 @@ def test_the_versions_are_those_of_this_environment(good_book):
 
 
 def test_the_slides_show_figures_of_the_book(good_book):
-    page = (good_book / "slides" / "index.html").read_text()
+    page = (good_book / "slides" / "talk.html").read_text()
     first, second = slides.BeautifulSoup(page, "html.parser").find_all("section")
     assert first.find("a")["href"] == "../book/index.html#fig-dot"
     assert first.find("img").attrs == {"src": "../_images/dot.png", "alt": "One white dot."}
     assert first.find("li").find("math").get_text() == "a<b1"
-    assert first.find("aside").get_text(strip=True) == "slowly"
-    assert second.find("h2").get_text() == "Two" and second.find("aside") is None
+    assert first.find("aside").get_text(" ", strip=True) == "3 minutes. Slowly."
+    assert second.find("h2").get_text() == "Two" and "Block" not in second.get_text()
+    assert second.find(class_="fragment").get_text(strip=True) == "at last"
     for name in slides.REVEAL:
         assert (good_book / "_static" / "reveal" / name).stat().st_size > 0
+
+
+def test_the_hand_out_asks_and_leaves_room_for_the_answer(good_book):
+    page = (good_book / "slides" / "talk-handout.html").read_text()
+    first, second = slides.BeautifulSoup(page, "html.parser").find_all("section")
+    assert first.find("img")["alt"] == "One white dot." and first.find(class_="line") is None
+    assert len(second.find_all(class_="line")) == slides.LINES
+    assert "at last" not in page and "Slowly" not in page
 
 
 @pytest.fixture(scope="module")
@@ -471,7 +501,7 @@ def bad_book(tmp_path_factory):
         "unknown",
         "loads from another host",
         "alternative text",
-        "slides.md shows 'fig-dot'",
+        "talk.md shows 'fig-dot'",
         r"notebooks/formula.html: Undefined control sequence \smigma in '\\smigma'",
         "failing.ipynb",
         "stderr",

@@ -1,20 +1,20 @@
-"""Make the slides of a lecture from a text and from the figures of the book.
+"""Make slides and hand-outs from `book/slides/` and from the figures of the book.
 
-`book/slides.md` has one slide between two lines `---`. An image `![](fig-name)` stands for the
-figure of that name, wherever in the book it is: the slide shows the picture and the description
-that the page has, so it can be neither out of date nor without words for a screen reader. What
-follows a line that starts with `Note:` is for the speaker.
+An image `![](fig-name)` stands for the figure of that name, wherever in the book it is: the slide
+shows the picture and the description that the page has, so it can be neither out of date nor
+without words for a screen reader. The hand-out of a deck shows what stands before the first press
+of a key; where the slides answer, it has lines to write on.
 
 The slides run on reveal.js, which comes inside the installed package sphinx-revealjs. nbconvert
 could write slides as well; its page asks other hosts for four libraries.
 """
 
 import html
-import re
 import shutil
 from importlib.resources import files
 from pathlib import Path
 
+import decks
 from bs4 import BeautifulSoup
 from formulas import marked
 from markdown_it import MarkdownIt
@@ -23,22 +23,21 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
-SOURCE, PAGE = "book/slides.md", "slides/index.html"
+PAGES = "slides"
 REVEAL = ("LICENSE", "dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
-FIGURE = re.compile(r"!\[\]\((fig-[\w-]+)\)")
-TEMPLATE = """<!DOCTYPE html>
+LINES = 5  # to write on, for each part that the slides show later
+HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <link rel="icon" href="../_static/favicon.svg">
-<link rel="stylesheet" href="../_static/reveal/dist/reset.css">
-<link rel="stylesheet" href="../_static/reveal/dist/reveal.css">
-<link rel="stylesheet" href="../_static/mathjax/formulas.css">
-<link rel="stylesheet" href="../_static/slides.css">
+{styles}
 </head>
-<body>
+"""
+STYLE = '<link rel="stylesheet" href="../_static/{}">'
+SLIDES = """<body>
 <main>
 <div class="reveal">
 <div class="slides">
@@ -51,9 +50,16 @@ TEMPLATE = """<!DOCTYPE html>
 <script>
 Reveal.initialize({{
   hash: true, slideNumber: "c/t", transition: "none", width: 1120, height: 700, viewDistance: 99,
-  plugins: [RevealNotes],
+  pdfSeparateFragments: false, plugins: [RevealNotes],
 }});
 </script>
+</body>
+</html>
+"""
+HANDOUT = """<body>
+<main>
+{slides}
+</main>
 </body>
 </html>
 """
@@ -72,21 +78,45 @@ def figures(out):
     return found
 
 
-def render(text, known):
+def slides(deck, known):
     """Return the page of slides; a figure that is not in `known` leaves a note in its place."""
-    markdown = MarkdownIt("commonmark").use(dollarmath_plugin, renderer=_formula)
-    slides = [_slide(part, markdown, known) for part in re.split(r"^---$", text, flags=re.M)]
-    title = re.search(r"^# (.+)$", text, re.M)[1]
-    return TEMPLATE.format(title=html.escape(title), slides="\n".join(slides))
+    markdown = _markdown()
+    sections = []
+    for slide in deck.slides:
+        first, *later = (_rendered(part, markdown, known) for part in slide.parts)
+        body = first + "".join(f'<div class="fragment">{part}</div>\n' for part in later)
+        note = markdown.render(f"*{slide.minutes} minutes.*\n\n{slide.note}")
+        sections.append(f'<section>\n{body}<aside class="notes">{note}</aside>\n</section>')
+    styles = ("reveal/dist/reset.css", "reveal/dist/reveal.css", "mathjax/formulas.css")
+    head = _head(deck.title, *styles, "slides.css")
+    return head + SLIDES.format(slides="\n".join(sections))
+
+
+def handout(deck, known):
+    """Return the page of the hand-out: questions and pictures, and lines for the answers."""
+    markdown, ruled = _markdown(), '<div class="line"></div>' * LINES
+    sections = []
+    for slide in deck.slides:
+        first = _rendered(slide.parts[0], markdown, known)
+        sections.append(f"<section>\n{first}{ruled * (len(slide.parts) - 1)}</section>")
+    head = _head(f"{deck.title}: hand-out", "mathjax/formulas.css", "handout.css")
+    return head + HANDOUT.format(slides="\n".join(sections))
+
+
+def _head(title, *styles):
+    links = "\n".join(STYLE.format(name) for name in styles)
+    return HEAD.format(title=html.escape(title), styles=links)
+
+
+def _markdown():
+    return MarkdownIt("commonmark").use(dollarmath_plugin, renderer=_formula)
 
 
 def _formula(content, options):
     return marked(content, options["display_mode"])
 
 
-def _slide(text, markdown, known):
-    shown, _, note = text.partition("\nNote:")
-
+def _rendered(text, markdown, known):
     def picture(match):
         if match[1] not in known:
             return f'<p class="missing">The figure {match[1]} is missing in this build.</p>'
@@ -94,15 +124,13 @@ def _slide(text, markdown, known):
         text = html.escape(alt)
         return f'<a class="figure" href="{link}"><img src="{source}" alt="{text}"></a>'
 
-    body = markdown.render(FIGURE.sub(picture, shown))
-    aside = f'<aside class="notes">{markdown.render(note.strip())}</aside>\n' if note else ""
-    return f"<section>\n{body}{aside}</section>"
+    return markdown.render(decks.FIGURE.sub(picture, text))
 
 
 def write(app, exception):
     """Write the slides beside the pages, once these are there."""
-    source = Path(app.srcdir, SOURCE)
-    if exception or app.builder.format != "html" or not source.exists():
+    found = decks.read_all(app.srcdir)
+    if exception or app.builder.format != "html" or not found:
         return
     out = Path(app.outdir)
     for name in REVEAL:
@@ -110,13 +138,17 @@ def write(app, exception):
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not loaded as an extension, which would add its own builders.
         shutil.copyfile(files("sphinx_revealjs") / "_static" / "revealjs" / name, target)
-    text, known = source.read_text(encoding="utf-8"), figures(out)
-    for name in FIGURE.findall(text):
-        if name not in known:
-            logger.warning("%s shows %r, which is no figure here", SOURCE, name, type="book")
-    page = render(text, known)
-    (out / PAGE).parent.mkdir(exist_ok=True)
-    (out / PAGE).write_text(page, encoding="utf-8")
+    known = figures(out)
+    (out / PAGES).mkdir(exist_ok=True)
+    for deck in found:
+        for slide in deck.slides:
+            for name in decks.FIGURE.findall(slide.text):
+                if name not in known:
+                    words = "%s.md shows %r, which is no figure here"
+                    logger.warning(words, deck.name, name, type="book")
+        (out / PAGES / f"{deck.name}.html").write_text(slides(deck, known), encoding="utf-8")
+        page = out / PAGES / f"{deck.name}-handout.html"
+        page.write_text(handout(deck, known), encoding="utf-8")
 
 
 def setup(app):
