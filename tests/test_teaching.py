@@ -140,4 +140,4 @@ def test_every_exercise_has_a_kind_and_a_solution():
 def test_the_tables_of_exercises_have_one_row_each():
     rows = [line for line in teaching.exercise_tables(ROOT).splitlines() if "{ref}`" in line]
     assert len(rows) == len(EXERCISES)
-    assert re.fullmatch(r"\| \{ref\}`.+ <ex-01-half>` \| compute, \d+ min \| 1 \| .* \|", rows[0])
+    assert re.fullmatch(r"\| \{ref\}`.+ <ex-01-half>` \| compute, \d+, 1 \| .* \|", rows[0])

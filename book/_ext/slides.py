@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 PAGES = "slides"
 REVEAL = ("LICENSE", "dist/reset.css", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js")
-LINES = 5  # to write on, for each part that the slides show later
+LINES = 3  # to write on, for each part that the slides show later
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -51,14 +51,13 @@ def exercise_tables(folder):
     """Return one table of exercises for each chapter of the book in `folder`, in Markdown."""
     known, parts = table(folder), []
     for path, notebook in chapters(folder).items():
-        lines = [f"[](/notebooks/{path.name})", "", "| exercise | kind | session | needs |"]
-        lines.append("|---|---|---|---|")
+        lines = [f"Chapter {int(path.name[:2])}, [](/notebooks/{path.name})", ""]
+        lines += ["| exercise | kind, minutes, session | needs |", "|---|---|---|"]
         for exercise in exercises(notebook):
             entry = known[exercise.label]
-            kind = f"{exercise.kind}, {entry['minutes']} min"
+            kind = f"{exercise.kind}, {entry['minutes']}, {entry['session']}"
             reference = f"{{ref}}`{_cell(exercise.title)} <{exercise.label}>`"
-            needs = _cell(entry["needs"])
-            lines.append(f"| {reference} | {kind} | {entry['session']} | {needs} |")
+            lines.append(f"| {reference} | {kind} | {_cell(entry['needs'])} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
