@@ -13,9 +13,10 @@ from rendered import LAPTOP, PHONE, SITE, axe_faults, unfold
 from lindiff.book.plots import SMALLEST_TEXT
 
 PAGES = [page.relative_to(SITE).as_posix() for page in built_pages(SITE)]
-SLIDES = "slides/index.html"
+HANDOUTS = [page for page in PAGES if page.endswith("-handout.html")]
+DECKS = [page for page in PAGES if page.startswith("slides/") and page not in HANDOUTS]
 # The first page of the folder only forwards to the title page of the book.
-CONTENT = [page for page in PAGES if page not in ("index.html", SLIDES)]
+CONTENT = [page for page in PAGES if page not in ("index.html", *DECKS, *HANDOUTS)]
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 # The pages on which every formula, figure and line of code fits: all but those named here.
 TOO_WIDE = ("book/api.html",)  # formulas in docstrings
@@ -395,29 +396,52 @@ def test_a_link_to_an_equation_leads_to_it(browser, addresses, name):
 # --- what a lecturer does -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["http", "file"])
-def test_slides_follow_the_arrow_keys_without_a_network(visit, where):
-    page, outside, complaints = visit(SLIDES, where, viewport={"width": 1120, "height": 700})
+def test_there_are_slides_for_a_lecture_and_six_sessions():
+    names = ["lecture", *(f"session-{k}" for k in range(1, 7))]
+    assert [f"slides/{name}.html" for name in names] == DECKS
+    assert [f"slides/{name}-handout.html" for name in names] == HANDOUTS
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [*((name, "http") for name in DECKS), (DECKS and DECKS[0], "file")]
+)
+def test_slides_follow_the_arrow_keys_without_a_network(visit, name, where):
+    page, outside, complaints = visit(name, where, viewport={"width": 1120, "height": 700})
     page.wait_for_function("() => window.Reveal && Reveal.isReady()")
-    total = page.evaluate("Reveal.getTotalSlides()")
-    assert total >= 15
-    heights, titles = [], set()
-    for number in range(total):
-        assert page.evaluate("Reveal.getSlidePastCount()") == number
-        heights.append(page.evaluate("Reveal.getCurrentSlide().scrollHeight"))
-        titles.add(page.evaluate("Reveal.getCurrentSlide().querySelector('h1, h2').innerText"))
+    total, later = page.evaluate(
+        "[Reveal.getTotalSlides(), document.querySelectorAll('.fragment').length]"
+    )
+    assert total >= 15 and later >= 5
+    titles = []
+    for _ in range(total + later):
+        title, height, shown = page.evaluate("""(() => {
+          const slide = Reveal.getCurrentSlide();
+          return [slide.querySelector('h1, h2').innerText, slide.scrollHeight, slide.innerText];
+        })()""")
+        if title not in titles:
+            titles.append(title)
+            assert "Key:" not in shown, f"the slide {title!r} opens with its answer"
+        assert height <= 700, f"the slide {title!r} is higher than the screen"
         page.keyboard.press("ArrowRight")
-    assert max(heights) <= 700, "a slide is higher than the screen"
     assert len(titles) == total
     assert outside == [] and complaints == []
 
 
-def test_slides_are_complete_and_accessible(visit):
-    page = visit(SLIDES).page
-    slides = page.query_selector_all(".slides > section")
-    assert all(len(slide.query_selector_all("img")) == 1 for slide in slides)
+@pytest.mark.parametrize("name", [*DECKS, *HANDOUTS])
+def test_slides_and_hand_outs_are_complete_and_accessible(visit, name):
+    page = visit(name).page
+    assert page.query_selector_all("img")
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt.length > 30)")
+    assert page.query_selector(".missing") is None
     assert not re.search(r"\\\(|\\\[|\$|<tex-", page.inner_text("body"))
     assert page.query_selector_all("mjx-container") and not page.query_selector_all("mjx-merror")
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     assert axe_faults(page, "light", {}) == []
+
+
+@pytest.mark.parametrize("name", HANDOUTS)
+def test_a_hand_out_gives_no_answer_and_fits_a_phone(visit, name):
+    page = visit(name, viewport=PHONE).page
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.query_selector_all(".line")
+    assert "Key:" not in page.inner_text("body") and "minutes" not in page.inner_text("h1")
