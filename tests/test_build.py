@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import bundle
 import install
 import nbformat
 import pytest
@@ -201,3 +203,45 @@ def test_a_site_without_solutions_has_none_in_any_file(broken):
     assert [path for path, text in texts.items() if b"SECRET" in text] == []
     assert [path for path, text in texts.items() if b"Point at the line" in text] == []
     assert "SECRET" in (site / "notebooks" / "good.html").read_text(), "the other site has changed"
+
+
+# --- packing ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A folder in which everything seems to be built."""
+    for name in (
+        "html/index.html",
+        "html-without-solutions/index.html",
+        "assignments/plain/a.ipynb",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("solutions", [True, False])
+def test_a_packed_site_says_whether_it_has_solutions(built, solutions):
+    path = bundle.site(solutions, built)
+    assert ("without-solutions" in path.name) == (not solutions)
+    with zipfile.ZipFile(path) as archive:
+        (name,) = archive.namelist()
+        assert archive.read(name).decode() == name
+        assert ("without-solutions" in name) == (not solutions)
+
+
+def test_instructors_get_site_assignments_keys_and_model_answers(built):
+    with zipfile.ZipFile(bundle.instructors(built)) as archive:
+        names = set(archive.namelist())
+        texts = {
+            name: archive.read(name).decode() for name in ("votes.md", "exam.md", "README.txt")
+        }
+    assert {"html/index.html", "assignments/plain/a.ipynb"} <= names
+    assert texts["votes.md"].count("**Key**: ") >= 10 and "Model answer" in texts["exam.md"]
+    assert "every solution" in texts["README.txt"]
+
+
+def test_what_is_not_built_cannot_be_packed(tmp_path):
+    with pytest.raises(FileNotFoundError, match="html is missing; build it first"):
+        bundle.site(True, tmp_path)
