@@ -36,6 +36,13 @@ def test_an_assignment_is_an_evening_of_both_kinds(one):
 
 
 @EACH
+def test_the_page_for_instructors_says_how_much_it_is(one):
+    page = (ROOT / "book" / "for-instructors.md").read_text(encoding="utf-8")
+    size = f"({len(one.tasks)} exercises, {one.minutes} minutes, {one.points} points)"
+    assert f"assignment `{one.name}` {size}" in page
+
+
+@EACH
 def test_its_text_stands_alone(one):
     for number, task in enumerate(one.tasks, 1):
         text = assignments.question(number, task, LABELS)
