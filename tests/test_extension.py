@@ -359,6 +359,14 @@ Block: The end
 - at last
 
 Note: 1 minute.
+
+---
+
+Hand-out: no
+
+## The answer is three
+
+Note: 1 minute.
 """
 
 
@@ -462,7 +470,7 @@ def test_the_versions_are_those_of_this_environment(good_book):
 
 def test_the_slides_show_figures_of_the_book(good_book):
     page = (good_book / "slides" / "talk.html").read_text()
-    first, second = slides.BeautifulSoup(page, "html.parser").find_all("section")
+    first, second, _ = slides.BeautifulSoup(page, "html.parser").find_all("section")
     assert first.find("a")["href"] == "../book/index.html#fig-dot"
     assert first.find("img").attrs == {"src": "../_images/dot.png", "alt": "One white dot."}
     assert first.find("li").find("math").get_text() == "a<b1"
@@ -475,10 +483,10 @@ def test_the_slides_show_figures_of_the_book(good_book):
 
 def test_the_hand_out_asks_and_leaves_room_for_the_answer(good_book):
     page = (good_book / "slides" / "talk-handout.html").read_text()
-    first, second = slides.BeautifulSoup(page, "html.parser").find_all("section")
+    first, second, third = slides.BeautifulSoup(page, "html.parser").find_all("section")
     assert first.find("img")["alt"] == "One white dot." and first.find(class_="line") is None
-    assert len(second.find_all(class_="line")) == slides.LINES
-    assert "at last" not in page and "Slowly" not in page
+    assert len(second.find_all(class_="line")) == len(third.find_all(class_="line")) == slides.LINES
+    assert "at last" not in page and "Slowly" not in page and "three" not in page
 
 
 @pytest.fixture(scope="module")

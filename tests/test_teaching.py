@@ -22,6 +22,7 @@ Note: 3 minutes. Slowly.
 ---
 
 Block: The middle
+Hand-out: no
 
 ## Vote: which?
 
@@ -50,6 +51,7 @@ def test_a_deck_has_slides_parts_minutes_and_blocks(deck):
     assert (deck.name, deck.title, deck.minutes) == ("session-7", "A talk", 7)
     assert (first.title, first.note, first.is_vote) == ("A talk", "Slowly.", False)
     assert second.parts[1] == "Key: B. Because." and second.is_vote
+    assert first.printed and not second.printed and "Hand-out" not in second.text
     assert [(name, len(slides)) for name, slides in deck.blocks] == [
         ("A talk", 1),
         ("The middle", 1),

@@ -1,10 +1,11 @@
 """Read the slides of a lecture: `book/slides/NAME.md`.
 
 A line `---` separates two slides. What follows a line `. . .` appears at the next press of a key.
-A slide that opens a part of the lecture begins with `Block: name of the part`, and what follows
-`Note:` is for the speaker; it begins with the minutes, as in `Note: 4 minutes.` A slide whose title
-begins with `Vote:` asks the class; `Key:` begins its answer, and in its note `Misconception:` says
-what a wrong vote reveals.
+A slide that opens a part of the lecture begins with `Block: name of the part`. One that answers
+what was asked before has a line `Hand-out: no` before its title, and the hand-out leaves it out.
+What follows `Note:` is for the speaker; it begins with the minutes, as in `Note: 4 minutes.`
+A slide whose title begins with `Vote:` asks the class; `Key:` begins its answer, and in its note
+`Misconception:` says what a wrong vote reveals.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import NamedTuple
 FOLDER = "book/slides"
 FIGURE = re.compile(r"!\[\]\((fig-[\w-]+)\)")
 BLOCK = re.compile(r"\A\s*Block: *(.+)\n")
+UNPRINTED = re.compile(r"\A\s*Hand-out: no *\n")
 TITLE = re.compile(r"^##? (.+)$", re.M)
 MINUTES = re.compile(r"\A(\d+) minutes?\.? *")
 KEY = re.compile(r"^Key: *", re.M)
@@ -29,6 +31,7 @@ class Slide(NamedTuple):
     parts: tuple
     minutes: int
     note: str
+    printed: bool
 
     @property
     def text(self):
@@ -80,7 +83,9 @@ def read(path):
 
 def _slide(text, place):
     block = BLOCK.match(text)
-    shown, _, note = text[block.end() if block else 0 :].partition("\nNote:")
+    text = text[block.end() if block else 0 :]
+    printed = UNPRINTED.match(text) is None
+    shown, _, note = UNPRINTED.sub("", text).partition("\nNote:")
     title, minutes = TITLE.search(shown), MINUTES.match(note.strip())
     if title is None:
         raise ValueError(f"{place}: no title; expected a line that begins with #")
@@ -88,7 +93,8 @@ def _slide(text, place):
         raise ValueError(f"{place}: no minutes; expected a line like 'Note: 4 minutes.'")
     parts = tuple(part.strip() for part in re.split(r"^\. \. \.$", shown, flags=re.M))
     note = note.strip()[minutes.end() :].strip()
-    return Slide(title[1].strip(), block and block[1].strip(), parts, int(minutes[1]), note)
+    name = block and block[1].strip()
+    return Slide(title[1].strip(), name, parts, int(minutes[1]), note, printed)
 
 
 def read_all(folder):

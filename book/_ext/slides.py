@@ -3,7 +3,7 @@
 An image `![](fig-name)` stands for the figure of that name, wherever in the book it is: the slide
 shows the picture and the description that the page has, so it can be neither out of date nor
 without words for a screen reader. The hand-out of a deck shows what stands before the first press
-of a key; where the slides answer, it has lines to write on.
+of a key, and has lines to write on where the slides answer.
 
 The slides run on reveal.js, which comes inside the installed package sphinx-revealjs. nbconvert
 could write slides as well; its page asks other hosts for four libraries.
@@ -97,8 +97,11 @@ def handout(deck, known):
     markdown, ruled = _markdown(), '<div class="line"></div>' * LINES
     sections = []
     for slide in deck.slides:
-        first = _rendered(slide.parts[0], markdown, known)
-        sections.append(f"<section>\n{first}{ruled * (len(slide.parts) - 1)}</section>")
+        if slide.printed:
+            first = _rendered(slide.parts[0], markdown, known)
+            sections.append(f"<section>\n{first}{ruled * (len(slide.parts) - 1)}</section>")
+        else:  # its place is left for notes
+            sections.append(f"<section>\n{ruled}</section>")
     head = _head(f"{deck.title}: hand-out", "mathjax/formulas.css", "handout.css")
     return head + HANDOUT.format(slides="\n".join(sections))
 
