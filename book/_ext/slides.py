@@ -99,9 +99,10 @@ def handout(deck, known):
     for slide in deck.slides:
         if slide.printed:
             first = _rendered(slide.parts[0], markdown, known)
-            sections.append(f"<section>\n{first}{ruled * (len(slide.parts) - 1)}</section>")
+            room = ruled * min(len(slide.parts) - 1, 3)
+            sections.append(f"<section>\n{first}{room}</section>")
         else:  # its place is left for notes
-            sections.append(f"<section>\n{ruled}</section>")
+            sections.append(f"<section>\n{ruled * min(len(slide.parts), 3)}</section>")
     head = _head(f"{deck.title}: hand-out", "mathjax/formulas.css", "handout.css")
     return head + HANDOUT.format(slides="\n".join(sections))
 

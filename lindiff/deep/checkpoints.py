@@ -1,9 +1,8 @@
 """Checkpoints: networks that come with the package, and reading and writing your own.
 
 A checkpoint is one safetensors file: the weights, and as metadata the configuration, a description
-of the data, the range of noise levels and measured errors. Nothing in it can run code. What
-:func:`write_checkpoint` writes has a SHA-256 of all that, by which :func:`read_checkpoint` notices
-damage anywhere; the files that come with the package are older and have none.
+of the data, the range of noise levels and measured errors. Nothing in it can run code. A SHA-256 of
+all that is stored beside it, by which :func:`read_checkpoint` notices damage anywhere.
 """
 
 import hashlib
@@ -163,7 +162,7 @@ def _read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             texts = file.metadata() or {}
-        # The files that come with the package are older than the digest and have none.
+        # A file from before there was a digest has none.
         stored = texts.pop("sha256", None)
         if stored not in (None, json.dumps(_digest(tensors, texts))):
             raise ValueError("its content has another SHA-256 than was stored with it")
