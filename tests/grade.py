@@ -7,6 +7,7 @@ and for derivations, and how many derivations wait for a person.
 
 import json
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -58,6 +59,8 @@ def points(book, name, student):
 
 
 if __name__ == "__main__":
+    # nbgrader calls alembic, which lies beside this Python
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     place = Path(sys.argv[1]).resolve()
     chosen = sys.argv[2:] or sorted(path.name for path in (place / "source").iterdir())
     print(json.dumps(grade(place, chosen), indent=1))
