@@ -119,7 +119,9 @@ def axe_faults(page, theme, options):
     """Return what axe-core objects to in the page as it is shown now."""
     from axe_playwright_python.sync_playwright import Axe
 
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    # a busy machine takes its time to change the colours
+    page.wait_for_function(f"document.documentElement.dataset.theme === '{theme}'")
+    page.wait_for_timeout(500)
     options |= {"resultTypes": ["violations"], "preload": False}
     return [
         f"{theme}: {fault['id']}: {node['html'][:200]}"
