@@ -33,11 +33,6 @@ class Exercise(NamedTuple):
     solution: list
 
     @property
-    def starred(self):
-        """Return whether the exercise belongs to what a first reading leaves out."""
-        return "★" in self.title
-
-    @property
     def has_code(self):
         """Return whether the solution computes something."""
         return any(not isinstance(piece, str) for piece in self.solution)

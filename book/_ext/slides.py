@@ -85,7 +85,8 @@ def slides(deck, known):
     for slide in deck.slides:
         first, *later = (_rendered(part, markdown, known) for part in slide.parts)
         body = first + "".join(f'<div class="fragment">{part}</div>\n' for part in later)
-        note = markdown.render(f"*{slide.minutes} minutes.*\n\n{slide.note}")
+        time = f"{slide.minutes} minute" + "s" * (slide.minutes != 1)
+        note = markdown.render(f"*{time}.*\n\n{slide.note}")
         sections.append(f'<section>\n{body}<aside class="notes">{note}</aside>\n</section>')
     styles = ("reveal/dist/reset.css", "reveal/dist/reveal.css", "mathjax/formulas.css")
     head = _head(deck.title, *styles, "slides.css")
