@@ -4,6 +4,7 @@ Slow formats are read once and kept as ``.npz`` in the user's cache folder, or i
 the environment variable ``LINDIFF_CACHE`` names. A damaged cache file is made again.
 """
 
+import functools
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -221,6 +222,7 @@ def greys() -> tuple[np.ndarray, ...]:
     return tuple((image - mean) / std for image in images)
 
 
+@functools.cache
 def _contrast() -> tuple[float, float]:
     """Mean and standard deviation of all grey pixels of the photographs for training."""
     named = [photograph.name for photograph in photographs() if photograph.split == "train"]
