@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lindiff.deep import _graph
 from lindiff.deep.jacobian import Jacobian, finite_difference
 from lindiff.denoisers import LinearDenoiser
 from lindiff.mixtures import EmpiricalBayes, GaussianMixture
@@ -1209,6 +1210,33 @@ def test_the_kinks_of_a_network_are_not_taken_for_a_cut():
         for seed in range(5):
             y = max(sigma, 0.3) * image((64,), torch.float32, seed)
             Jacobian(lambda y, sigma: model(y), y, sigma).jv(y)
+
+
+# For a product of length 1: errors of central differences of the usual step, of four and of 1/16,
+# and of rounding; they point the same way unless a minus says otherwise.
+VERDICTS = {
+    "the usual step agrees": ((0.04, 0.051, 0.04), 0.0, True),
+    "rounding explains the usual step": ((0.5, 0.62, 0.5), 0.6, True),
+    "the large step agrees": ((0.06, 0.049, 0.06), 0.0, True),
+    "rounding explains the large step": ((0.5, 0.4, 0.5), 0.45, True),
+    "two steps disagree with each other": ((0.5, -0.5, 0.5), 0.0, True),
+    "the small step agrees": ((0.5, 0.5, 0.2), 0.0, True),
+    "all say the same": ((0.5, 0.5, 0.5), 0.0, False),
+    "nearly the same": ((0.5, 0.4, 0.3), 0.0, False),
+}
+
+
+@pytest.mark.parametrize(("errors", "rounding", "passes"), VERDICTS.values(), ids=list(VERDICTS))
+def test_a_graph_is_refused_only_if_all_differences_say_so(errors, rounding, passes):
+    product, off = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    usual, *others = (product + error * off for error in errors)
+    along = dict(zip((4, 1 / 16), others, strict=True)).__getitem__
+    found = _graph.Differences(product, usual, along, rounding)
+    if passes:
+        _graph.require_same(product, found)
+    else:
+        with pytest.raises(ValueError, match="off by 45 %"):  # 0.5 of the length 1.12
+            _graph.require_same(product, found)
 
 
 # ---------------------------------------------------------------- other people's bug reports
