@@ -115,6 +115,25 @@ def unfold(page):
     page.wait_for_timeout(500)  # solutions fade in
 
 
+def forget_repeated_words(page):
+    """Keep one element of each look in code and formulas, and the text of all others.
+
+    A chapter has ten thousand coloured words, and axe needs a minute to ask each for its contrast.
+    """
+    page.evaluate("""() => {
+      const seen = new Set();
+      for (const word of document.querySelectorAll('pre span, math *')) {
+        const { color, backgroundColor, fontSize, fontWeight } = getComputedStyle(word);
+        const around = word.closest('pre, math').parentElement.className;
+        const look = [word.tagName, word.className, around, color, backgroundColor, fontSize,
+                      fontWeight].join();
+        if (seen.has(look)) word.dataset.again = '';
+        seen.add(look);
+      }
+      document.querySelectorAll('[data-again]').forEach(w => w.replaceWith(...w.childNodes));
+    }""")
+
+
 def axe_faults(page, theme, options):
     """Return what axe-core objects to in the page as it is shown now."""
     from axe_playwright_python.sync_playwright import Axe
