@@ -6,10 +6,10 @@
 The family is there to tell what the data do from what a network, a training or a seed does. It has
 every combination of three kinds of data, two architectures, two laws and three seeds, and a third
 architecture on one kind of data. One of the laws is that of the images. The other is its *Gaussian
-twin*, with the same mean and covariance, of which as many images are drawn: the best denoiser of
-the twin is known, Wiener's, and all that a network on images shows beyond its twin is due to the
-images not being Gaussian. Six more networks have fewer digits to learn from, two disjoint sets of
-each number.
+twin*, with the same mean and covariance, of which as many images are drawn. The best denoiser of
+the twin is known, Wiener's: what the twin gets wrong, training gets wrong, and only what a network
+on images shows beyond its twin can be due to the images. Six more networks have fewer digits to
+learn from, two disjoint sets of each number.
 """
 
 import argparse
