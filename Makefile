@@ -77,6 +77,7 @@ bench: $(STAMP) ## time lindiff against its peers and write the performance page
 	@mkdir -p _build
 	$(BIN)/python -m pytest -q -p no:cacheprovider --benchmark-json=_build/bench.json tests/benchmarks/bench_lindiff.py tests/benchmarks/bench_jacobian.py
 	$(BIN)/python tests/benchmarks/table.py _build/bench.json book/performance.md
+	$(BIN)/python tests/benchmarks/large_unet.py
 
 audit: $(STAMP) ## compare other libraries' samplers with their exact laws and write the audit page (a minute)
 	$(BIN)/python book/audit.py --store

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,15 +112,7 @@ def test_halves_of_the_digits_have_no_digit_in_common(made):
             np.testing.assert_array_equal(made[f"digits-{n}-{half}"].x, x[:n])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        f"{d}-{n}-{law}-0"
-        for d in ("digits", "colour")
-        for n in ("unet", "mixer")
-        for law in recipes.LAWS
-    ],
-)
+@pytest.mark.parametrize("name", [n for n in recipes.SHIPPED if n in recipes.FAMILY])
 def test_an_error_stated_for_the_family_is_measured_again(made, name):
     recipe = made[name]
     stated = checkpoints.read_checkpoint(name).metadata["metrics"]["fraction_of_wiener"]
@@ -221,6 +215,8 @@ def test_the_command_says_how_long_it_takes_and_writes_the_checkpoints(tiny, tmp
     printed = capsys.readouterr().out
     assert printed.startswith("two: 3 steps, about 1 minutes on one core; interrupt at will")
     assert printed.index("one: 3 steps") < printed.index("two: 3") + 200
+    total = printed.index("in all: 2 to train, about 2 minutes on one core\n")
+    assert total < printed.index(" parameters, stored")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "errors.json",
         "one.safetensors",
@@ -262,6 +258,7 @@ def test_a_command_interrupted_in_the_second_training_does_not_repeat_the_first(
     printed = capsys.readouterr().out
     assert printed.startswith("one: trained before the interruption; to train it again, delete ")
     assert "two: 3 steps" in printed
+    assert "in all: 1 to train, about 1 minutes on one core" in printed
     again = checkpoints.read_checkpoint(tmp_path / "one.safetensors")
     assert torch.equal(first.network.head.weight, again.network.head.weight)
     assert first.metadata == again.metadata
@@ -270,6 +267,20 @@ def test_a_command_interrupted_in_the_second_training_does_not_repeat_the_first(
         "one.safetensors",
         "two.safetensors",
     ]
+
+
+def test_the_time_of_the_whole_family_is_that_which_the_pages_state(monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "_train", lambda *_: pytest.fail("the time is said first"))
+    with pytest.raises(pytest.fail.Exception):
+        recipes.main(["family"])
+    found = re.search(
+        r"in all: 48 to train, about \d+ minutes \((.*) hours\)", capsys.readouterr().out
+    )
+    assert round(float(found[1])) == 2
+    root = Path(__file__).parents[1]
+    assert "(about 2 hours on one core)" in (root / "Makefile").read_text(encoding="utf-8")
+    page = (root / "book" / "data-sets.md").read_text(encoding="utf-8")
+    assert "about 2 hours for the whole family" in page
 
 
 def test_a_command_that_has_come_to_its_end_trains_from_scratch(tiny, tmp_path, monkeypatch):

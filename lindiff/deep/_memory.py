@@ -1,4 +1,4 @@
-"""How much memory products with a Jacobian need, read off torch's graph before the first one.
+"""How much memory products with a Jacobian need, read off torch's graphs once they are built.
 
 For each vector a backward pass holds the cotangents for which some part of the graph still waits.
 Their sizes, and the order in which torch takes the parts, are known without running it.

@@ -304,7 +304,12 @@ class Jacobian:
         )
 
     def memory(self) -> _memory.Memory:
-        """Bytes that products need, counted in torch's graph before the first of many is made.
+        """Bytes that products need, counted in torch's graphs before the first of many is made.
+
+        Both graphs are built first: that of the denoiser with the Jacobian, that of its backward
+        pass, with one product to test it, by this call. So it tells what many products will need,
+        not whether the graphs fit. Where they may not, ask at a smaller image: without attention
+        all three numbers are nearly proportional to the number of pixels.
 
         A decomposition needs about ``adjoint + chunk * vector`` besides the weights. What single
         operations allocate in passing comes on top: a third to two thirds of `vector` in the
