@@ -406,6 +406,30 @@ def read_errors(name: str) -> np.ndarray:
     return np.array(known[name])
 
 
+def family_errors(data_set: str, network: str, law: str) -> np.ndarray:
+    """Return the errors of one kind of network of the family, for all of its trainings.
+
+    Parameters
+    ----------
+    data_set, network : str
+        One of the pairs in ``LEARNT``.
+    law : str
+        One of ``LAWS``.
+
+    Returns
+    -------
+    ndarray, shape (3, 11)
+        The second column of :func:`read_errors`, for each of ``SEEDS`` and ``SIGMAS``.
+
+    Examples
+    --------
+    >>> bool(family_errors("digits", "unet", "twin").min() > 0.98)  # Wiener's is the best there is
+    True
+    """
+    names = [f"{data_set}-{network}-{law}-{seed}" for seed in SEEDS]
+    return np.array([read_errors(name)[:, 1] for name in names])
+
+
 def _finished(path: Path) -> Path:
     """Where the last state of a training is kept until all of a command have come to their end."""
     return Path(f"{path}.finished.partial")
