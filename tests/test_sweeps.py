@@ -26,7 +26,7 @@ def test_a_sweep_runs_on_a_dask_cluster():
     alone = sweep(mean_alignment, CELLS, seed=3)
     with (
         dask.distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as cluster,
         dask.distributed.Client(cluster),
         joblib.parallel_config(backend="dask"),
